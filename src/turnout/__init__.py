@@ -1,0 +1,65 @@
+"""Turnout moves work off the request path: enqueue in milliseconds, let workers do the rest."""
+
+from turnout.app import Turnout
+from turnout.backoff import exactly, exponential, fixed, polynomial
+from turnout.current import CurrentJob, current_job
+from turnout.errors import (
+    ArgumentError,
+    Cancel,
+    ConfigError,
+    Discard,
+    EnqueueError,
+    JobFailed,
+    JobNotFound,
+    JobTimeout,
+    PayloadTooLarge,
+    Retry,
+    SchemaError,
+    Snooze,
+    StoreBusy,
+    StoreError,
+    StoreUnavailable,
+    TurnoutError,
+    UnknownTask,
+    WithinError,
+)
+from turnout.handle import Job
+from turnout.job import JobRecord, State
+from turnout.retry import discard_on, retry_on
+from turnout.task import PreparedJob, Task
+
+__all__ = [
+    "ArgumentError",
+    "Cancel",
+    "ConfigError",
+    "CurrentJob",
+    "Discard",
+    "EnqueueError",
+    "Job",
+    "JobFailed",
+    "JobNotFound",
+    "JobRecord",
+    "JobTimeout",
+    "PayloadTooLarge",
+    "PreparedJob",
+    "Retry",
+    "SchemaError",
+    "Snooze",
+    "State",
+    "StoreBusy",
+    "StoreError",
+    "StoreUnavailable",
+    "Task",
+    "Turnout",
+    "TurnoutError",
+    "UnknownTask",
+    "WithinError",
+    "current_job",
+    "discard_on",
+    "exactly",
+    "exponential",
+    "fixed",
+    "polynomial",
+    "retry_on",
+]
+__version__ = "0.1.0"

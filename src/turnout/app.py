@@ -1,0 +1,361 @@
+"""`Turnout`: the one object an application makes. It knows its tasks, its store, its extensions.
+
+Nothing is opened before the first job: importing an application costs no connection. All methods may be
+called from any thread, and after a fork.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from contextvars import ContextVar
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+
+import msgspec
+
+from turnout.config import load
+from turnout.errors import ArgumentError, ConfigError, UnknownTask, as_seconds
+from turnout.events import Events, JobEnqueued
+from turnout.handle import Job
+from turnout.ids import check_id
+from turnout.middleware import check_middleware, compose
+from turnout.retry import DEFAULT_ATTEMPTS, Policy
+from turnout.store import open_store
+from turnout.store.protocol import MAX_BATCH
+from turnout.task import Task, TaskOptions, check_known_queue, check_priority
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+    from datetime import timedelta
+
+    from turnout.backoff import WaitLike
+    from turnout.job import NewJob
+    from turnout.retry import Rule
+    from turnout.store.protocol import Store
+    from turnout.task import P, PreparedJob, R
+
+M = TypeVar("M", bound="Callable[..., Any]")
+Until = Literal["start", "finish", "time"]
+_within: ContextVar[tuple[Turnout, object] | None] = ContextVar("turnout_within", default=None)
+
+
+class Turnout:
+    """An application's tasks and where their jobs live."""
+
+    def __init__(self, url: str | None = None, **settings: Any) -> None:
+        """Take a store URL and settings; connect to nothing yet.
+
+        Without a `url`, TURNOUT_URL counts, else sqlite:///jobs.db. Settings: `queues` (a strict list),
+        `default_queue`, `max_payload` and `max_result` in bytes, `keep` (seconds that a success stays
+        visible; or a dict by queue, "*" for the rest), `keep_count` a queue, `dead_age` in seconds,
+        `dead_count`. Raises ConfigError with every fault at once.
+        """
+        self.config = load(url, environ=os.environ, **settings)
+        self.tasks: dict[str, Task[Any, Any, Any]] = {}
+        self.events = Events()
+        self.clock: Callable[[], float] = time.time
+        self.run_layers: list[Callable[..., Any]] = []
+        self._enqueue_layers: list[Callable[..., Any]] = []
+        self._shape: Callable[[NewJob], NewJob | None] | None = None
+        self._context: dict[str, ContextVar[Any]] = {}
+        self._store: Store | None = None
+        self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"<Turnout {self.config.location} with {len(self.tasks)} tasks>"
+
+    @property
+    def url(self) -> str:
+        """The store's URL, secrets included."""
+        return self.config.url
+
+    @property
+    def store(self) -> Store:
+        """The store, opened at first use."""
+        if self._store is None:
+            with self._lock:
+                if self._store is None:
+                    self._store = open_store(self.config.url)
+        return self._store
+
+    def close(self) -> None:
+        """Let go of the store's connections; the next use opens them again."""
+        if self._store is not None:
+            self._store.close()
+
+    # ---- tasks
+
+    @overload
+    def task(
+        self, fn: Callable[P, Coroutine[Any, Any, R]], /
+    ) -> Task[P, R, Coroutine[Any, Any, R]]: ...
+    @overload
+    def task(self, fn: Callable[P, R], /) -> Task[P, R, R]: ...
+    @overload
+    def task(
+        self,
+        fn: None = None,
+        /,
+        *,
+        name: str | None = None,
+        queue: str | None = None,
+        priority: int = 0,
+        on_error: Sequence[Rule] = (),
+        attempts: int = DEFAULT_ATTEMPTS,
+        wait: WaitLike | None = None,
+        timeout: float | timedelta | None = None,
+        expires: float | timedelta | None = None,
+        keep: float | timedelta | None = None,
+        unique: bool | Callable[..., str] = False,
+        unique_until: Until = "finish",
+        unique_for: float | timedelta | None = None,
+    ) -> TaskMaker: ...
+    def task(self, fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
+        """Register a function as a task.
+
+        `queue` and `priority` (-100..100, larger sooner) are for all its jobs; `on_error` holds rules made
+        by `retry_on` and `discard_on`, tried in order; errors that no rule names are retried up to
+        `attempts` runs, waiting by `wait`. `timeout` bounds one attempt, `expires` the time until the first
+        start, `keep` how long a success stays visible: seconds or timedelta. `unique=True` lets one job
+        with the same arguments exist, a callable returns the key; `unique_until` start, finish, or time
+        (then `unique_for` says how long). Raises ConfigError for what cannot be, at decoration.
+        """
+        if fn is not None:
+            return TaskMaker(self)(fn)
+        return TaskMaker(self, **options)
+
+    def register(self, task: Task[Any, Any, Any]) -> None:
+        """Add a task; raises ConfigError when its name is taken by another function."""
+        other = self.tasks.get(task.name)
+        if other is not None and other.fn.__code__ != task.fn.__code__:
+            msg = f"two functions claim the task name {task.name!r}: give one of them name="
+            raise ConfigError(msg)
+        self.tasks[task.name] = task
+
+    def find_task(self, name: str) -> Task[Any, Any, Any]:
+        """Return a task by name; raises UnknownTask with the names that exist."""
+        try:
+            return self.tasks[name]
+        except KeyError:
+            known = ", ".join(sorted(self.tasks)) or "none"
+            msg = f"no task is named {name!r}; known are: {known}"
+            raise UnknownTask(msg) from None
+
+    def check_queue(self, name: str) -> str:
+        """Return a queue's name; raises ConfigError when it may not be used here."""
+        return check_known_queue(name, self.config.queues)
+
+    # ---- enqueue
+
+    def record(self, new: NewJob, *, within: object = None) -> Job[Any]:
+        """Record one job that `Task.build` made."""
+        return self._record([new], within)[0]
+
+    async def arecord(self, new: NewJob, *, within: object = None) -> Job[Any]:
+        """Record one job from a coroutine; a caller's connection is used where it lives, here."""
+        if within is not None or self._current_within() is not None:
+            return self.record(new, within=within)
+        return await asyncio.to_thread(self.record, new)
+
+    def _record(self, jobs: list[NewJob], within: object = None) -> list[Job[Any]]:
+        shaped = jobs if self._shape is None else [self._shape(job) for job in jobs]
+        kept = [job for job in shaped if job is not None]
+        connection = self._current_within() if within is None else within
+        ids = iter(self.store.enqueue(kept, within=connection) if kept else ())
+        handles: list[Job[Any]] = []
+        for old, job in zip(jobs, shaped, strict=True):
+            done = job is not None and next(ids) is not None
+            chosen = job or old
+            handles.append(Job(self, chosen.id, chosen.task, enqueued=done))
+            if done and self.events.wants(JobEnqueued):
+                self.events.emit(JobEnqueued(chosen.id, chosen.task, chosen.queue))
+        return handles
+
+    def enqueue_many(self, prepared: Iterable[PreparedJob[Any]]) -> list[Job[Any]]:
+        """Record many jobs, a thousand a transaction, reading `prepared` lazily.
+
+        Each thousand is recorded whole or not at all; an error leaves the earlier ones recorded.
+        """
+        return [handle for chunk in self._chunks(prepared) for handle in self._record(chunk)]
+
+    async def aenqueue_many(self, prepared: Iterable[PreparedJob[Any]]) -> list[Job[Any]]:
+        """Record many jobs without blocking the event loop longer than it takes to prepare them."""
+        handles: list[Job[Any]] = []
+        for chunk in self._chunks(prepared):
+            if self._current_within() is not None:
+                handles += self._record(chunk)
+            else:
+                handles += await asyncio.to_thread(self._record, chunk)
+        return handles
+
+    @staticmethod
+    def _chunks(prepared: Iterable[PreparedJob[Any]]) -> Iterator[list[NewJob]]:
+        source = iter(prepared)
+        while chunk := [_new(item) for item in islice(source, MAX_BATCH)]:
+            yield chunk
+
+    @contextmanager
+    def within(self, connection: object) -> Iterator[None]:
+        """Enqueue in the caller's own transaction while the block lasts.
+
+        The jobs exist exactly when that transaction commits. Raises WithinError, at the enqueue, for a
+        connection that the store cannot share.
+        """
+        token = _within.set((self, connection))
+        try:
+            yield
+        finally:
+            _within.reset(token)
+
+    def _current_within(self) -> object:
+        held = _within.get()
+        return held[1] if held is not None and held[0] is self else None
+
+    def job(self, job_id: str) -> Job[Any]:
+        """Return a handle on a job by its id, without asking the store."""
+        return Job(self, check_id(job_id), None)
+
+    # ---- extensions
+
+    def around_enqueue(self, layer: M) -> M:
+        """Register `layer(job, proceed)`: return `proceed(job)`, with the job changed, or None to veto."""
+        check_middleware(layer)
+        self._enqueue_layers.append(layer)
+        self._shape = compose(self._enqueue_layers, lambda job: job)
+        return layer
+
+    def around_run(self, layer: M) -> M:
+        """Register `layer(current, proceed)` around each attempt; `def` for sync tasks, `async def` for
+        async ones."""  # noqa: D205, D209
+        check_middleware(layer)
+        self.run_layers.append(layer)
+        return layer
+
+    def on(self, kind: type[Any]) -> Callable[[M], M]:
+        """Register a listener for one kind of event; its errors are logged and never raised."""
+
+        def register(listener: M) -> M:
+            self.events.on(kind, listener)
+            return listener
+
+        return register
+
+    def propagate(self, var: ContextVar[Any], name: str | None = None) -> None:
+        """Let a context variable travel with each job; its value must be JSON."""
+        self._context[name or var.name] = var
+
+    def capture_context(self) -> str | None:
+        """Return the registered variables that are set here, as JSON text."""
+        if not self._context:
+            return None
+        values = {}
+        for name, var in self._context.items():
+            value = var.get(_UNSET)
+            if value is not _UNSET:
+                values[name] = value
+        if not values:
+            return None
+        try:
+            return msgspec.json.encode(values).decode()
+        except (TypeError, ValueError) as error:
+            msg = f"a context variable that travels with jobs holds a value that is not JSON: {error}"
+            raise ArgumentError(msg) from error
+
+    def restore_context(self, text: str) -> None:
+        """Set the variables that travelled with a job, in the current context."""
+        for name, value in msgspec.json.decode(text).items():
+            var = self._context.get(name)
+            if var is not None:
+                var.set(value)
+
+
+_UNSET: Any = object()
+
+
+def _new(item: PreparedJob[Any]) -> NewJob:
+    try:
+        return item.new
+    except AttributeError:
+        msg = f"enqueue_many takes what task.prepare(...) returns, got {item!r:.80}"
+        raise ArgumentError(msg) from None
+
+
+class TaskMaker:
+    """The decorator behind `@jobs.task(...)`, with its options checked."""
+
+    def __init__(  # noqa: PLR0913
+        self,
+        app: Turnout,
+        *,
+        name: str | None = None,
+        queue: str | None = None,
+        priority: int = 0,
+        on_error: Sequence[Rule] = (),
+        attempts: int = DEFAULT_ATTEMPTS,
+        wait: WaitLike | None = None,
+        timeout: float | timedelta | None = None,
+        expires: float | timedelta | None = None,
+        keep: float | timedelta | None = None,
+        unique: bool | Callable[..., str] = False,
+        unique_until: Until = "finish",
+        unique_for: float | timedelta | None = None,
+    ) -> None:
+        self._app = app
+        self._name = name
+        self._options = TaskOptions(
+            queue=app.check_queue(queue or app.config.default_queue),
+            priority=check_priority(priority),
+            policy=Policy(on_error, attempts, wait),
+            timeout=_seconds(timeout, "timeout="),
+            expires=_seconds(expires, "expires="),
+            keep=_seconds(keep, "keep="),
+            unique=unique,
+            unique_until=unique_until,
+            unique_for=_seconds(unique_for, "unique_for="),
+        )
+        _check_unique(self._options)
+
+    @overload
+    def __call__(
+        self, fn: Callable[P, Coroutine[Any, Any, R]]
+    ) -> Task[P, R, Coroutine[Any, Any, R]]: ...
+    @overload
+    def __call__(self, fn: Callable[P, R]) -> Task[P, R, R]: ...
+    def __call__(self, fn: Callable[..., Any]) -> Any:
+        """Make the function a task."""
+        if not callable(fn) or not hasattr(fn, "__code__"):
+            msg = f"@task goes on a function, got {fn!r:.80}"
+            raise ConfigError(msg)
+        name = self._name or _default_name(fn)
+        task: Task[Any, Any, Any] = Task(self._app, fn, name, self._options)
+        self._app.register(task)
+        return task
+
+
+def _seconds(value: float | timedelta | None, name: str) -> float | None:
+    return None if value is None else as_seconds(value, name)
+
+
+def _check_unique(options: TaskOptions) -> None:
+    if options.unique_until not in ("start", "finish", "time"):
+        msg = f"unique_until= is start, finish or time, got {options.unique_until!r}"
+        raise ConfigError(msg)
+    if options.unique_until == "time" and options.unique_for is None:
+        msg = "unique_until='time' needs unique_for=, the seconds for which the key stays taken"
+        raise ConfigError(msg)
+
+
+def _default_name(fn: Callable[..., Any]) -> str:
+    """Return module.qualname; of a program run as a script, the file's stem in place of __main__."""
+    module = fn.__module__
+    if module == "__main__":
+        spec = getattr(sys.modules["__main__"], "__spec__", None)
+        path = getattr(sys.modules["__main__"], "__file__", None)
+        module = spec.name if spec else (Path(path).stem if path else module)
+    return f"{module}.{fn.__qualname__}"

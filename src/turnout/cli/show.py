@@ -1,0 +1,151 @@
+"""`turnout jobs show`: everything that is known of one job, the answer first.
+
+The invariant: whatever state a job is in, the first line says whether it ran, and what happens to
+it next.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from turnout.cli import output
+from turnout.cli.filters import ids_filter
+from turnout.errors import JobNotFound
+from turnout.job import AttemptRecord, JobRecord, State
+
+if TYPE_CHECKING:
+    from turnout.store.protocol import Store
+
+
+def show_job(store: Store, job_id: str, *, as_json: bool) -> None:
+    """Print one job; raises JobNotFound, saying what that can mean."""
+    found = store.find(ids_filter(job_id), limit=1)
+    if not found:
+        raise JobNotFound(_unknown(job_id, store.describe().location))
+    record, now = found[0], time.time()
+    said = answer(record, now) + obstacle(store, record, now)
+    if as_json:
+        output.print_json({"answer": said, **output.record_as_json(record)})
+        return
+    click.echo(output.one_line(said))
+    click.echo()
+    _print_fields(record, now)
+    for attempt in record.attempts:
+        _print_attempt(attempt)
+
+
+def _unknown(job_id: str, location: str) -> str:
+    return (
+        f"no trace of job {output.one_line(job_id)} in {location}. It can mean: the enqueue was "
+        "rolled back or is not committed yet; the job is in another store; it succeeded and its "
+        "record has been pruned (kept for a day unless `keep` says otherwise); it was deleted; or "
+        "the id is not complete"
+    )
+
+
+def answer(record: JobRecord, now: float) -> str:
+    """Return one sentence: did it run, and what happens next."""
+    attempt = f"attempt {record.attempt}"
+    match record.state:
+        case State.SUCCEEDED:
+            when = output.ago(record.finished_at, now)
+            return f"Yes: it succeeded {when} on {attempt}{_took(record)}."
+        case State.RUNNING:
+            stop = ", and was asked to stop" if record.cancel_requested else ""
+            return f"It is running on {record.worker or 'a worker'}{_since(record, now)}{stop}."
+        case State.DEAD:
+            why = ": ".join(filter(None, (record.error, record.reason)))
+            return (
+                f"No: it is dead since {output.ago(record.finished_at, now)} after {attempt}"
+                f"{f' ({why})' if why else ''}. To run it again: turnout dead retry {record.id}"
+            )
+        case State.DISCARDED | State.CANCELLED:
+            why = f": {record.reason or record.error}" if record.reason or record.error else ""
+            return f"No: it was {record.state} {output.ago(record.finished_at, now)}{why}."
+        case _:
+            return _waiting(record, now)
+
+
+def _took(record: JobRecord) -> str:
+    if record.started_at is None or record.finished_at is None:
+        return ""
+    return f" in {output.duration(record.finished_at - record.started_at)}"
+
+
+def _since(record: JobRecord, now: float) -> str:
+    return "" if record.started_at is None else f" for {output.duration(now - record.started_at)}"
+
+
+def _waiting(record: JobRecord, now: float) -> str:
+    due = record.run_at if record.run_at is not None else now
+    if due > now and record.attempt:
+        last = f", last with {record.error}" if record.error else ""
+        times = output.plural(record.attempt, "attempt")
+        return f"Not yet: {times} failed{last}; the next is {output.ago(due, now)}."
+    if due > now:
+        return f"Not yet: it is scheduled {output.ago(due, now)}."
+    return f"Not yet: it waits in queue {record.queue}, due {output.ago(due, now)}."
+
+
+def obstacle(store: Store, record: JobRecord, now: float) -> str:
+    """Return what keeps a due job from running, as a sentence; "" when nothing is known to."""
+    if record.state is not State.QUEUED or (record.run_at or 0) > now:
+        return ""
+    if any(stats.paused for stats in store.count() if stats.queue == record.queue):
+        return f" The queue is paused: turnout queues resume {record.queue}"
+    workers = store.workers()
+    if not workers:
+        return " No worker is running: turnout worker MODULE"
+    if not any({record.queue, "*"} & set(w.queues) or not w.queues for w in workers):
+        return " No running worker serves this queue."
+    return ""
+
+
+def _print_fields(record: JobRecord, now: float) -> None:
+    fields = (
+        ("id", record.id),
+        ("task", record.task),
+        ("queue", record.queue),
+        ("state", str(record.state)),
+        ("arguments", record.args),
+        ("priority", str(record.priority) if record.priority else None),
+        ("attempts", str(record.attempt)),
+        ("crashes", str(record.crashes) if record.crashes else None),
+        *((name, _moment(getattr(record, f"{name}_at"), now)) for name in _MOMENTS),
+        ("worker", record.worker),
+        ("error", record.error),
+        ("reason", record.reason),
+        ("progress", record.progress),
+        ("result", record.result),
+        ("context", record.context),
+        ("unique key", record.unique_key),
+    )
+    for name, value in fields:
+        if value is not None:
+            click.echo(f"{name:<12}{output.one_line(value)}")
+
+
+_MOMENTS = ("enqueued", "run", "started", "finished", "expires")
+
+
+def _moment(moment: float | None, now: float) -> str | None:
+    return None if moment is None else f"{output.clock(moment)} ({output.ago(moment, now)})"
+
+
+def _print_attempt(entry: AttemptRecord) -> None:
+    took = output.duration(entry.finished_at - entry.started_at)
+    head = (
+        f"attempt {entry.attempt}: {entry.outcome} after {took}, {output.clock(entry.started_at)}"
+    )
+    click.echo(f"\n{output.one_line(f'{head}, on {entry.worker}')}")
+    if entry.traceback:
+        click.echo(_indented(entry.traceback))
+    elif entry.error or entry.message:
+        click.echo(_indented(": ".join(filter(None, (entry.error, entry.message)))))
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"  {line}" for line in output.clean(text).rstrip().splitlines())

@@ -1,0 +1,136 @@
+"""`turnout status`: the queues' numbers and the workers, once or live.
+
+The invariant: it reads maintained counters only, so that looking costs the same however many jobs
+there are.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import click
+import msgspec
+
+from turnout.cli import output
+from turnout.cli.options import examples, json_option, with_store
+from turnout.job import QueueStats, WorkerInfo
+from turnout.store.protocol import Store
+
+HEADERS = ("queue", "ready", "scheduled", "running", "dead", "oldest", "per min", "")
+NUMBERS = HEADERS[1:-1]
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """One look at a store."""
+
+    at: float
+    store: str
+    location: str
+    queues: list[QueueStats]
+    workers: list[WorkerInfo]
+
+
+@click.command(
+    epilog=examples("turnout status --app shop.jobs", "turnout status --watch --interval 5s")
+)
+@with_store
+@click.option("-w", "--watch", is_flag=True, help="Stay and look again; with --json a line a look.")
+@click.option(
+    "--interval", type=click.FloatRange(0.1, 3_600), default=2.0, show_default=True,
+    help="Seconds between two looks.",
+)  # fmt: skip
+@json_option
+def status(store: Store, *, watch: bool, interval: float, as_json: bool) -> None:
+    """Show each queue's jobs, oldest age and rate, and the workers."""
+    if watch:
+        watch_status(store, interval, as_json=as_json)
+    elif as_json:
+        output.print_json(look(store))
+    else:
+        print_status(look(store))
+
+
+def look(store: Store) -> Status:
+    """Return the numbers of this moment."""
+    info = store.describe()
+    return Status(
+        at=time.time(),
+        store=info.name,
+        location=info.location,
+        queues=store.count(),
+        workers=store.workers(),
+    )
+
+
+def print_status(seen: Status) -> None:
+    """Print one look as text."""
+    if output.is_terminal():
+        from rich.console import Console
+
+        Console().print(_renderable(seen))
+        return
+    output.print_table(HEADERS, queue_rows(seen.queues, seen.at), NUMBERS)
+    click.echo("\n".join(worker_lines(seen)))
+
+
+def watch_status(store: Store, interval: float, *, as_json: bool) -> None:
+    """Look again and again, until interrupted."""
+    if as_json or not output.is_terminal():
+        while True:
+            seen = look(store)
+            output.print_json(seen, compact=True) if as_json else print_status(seen)
+            sys.stdout.flush()
+            time.sleep(interval)
+    from rich.live import Live
+
+    with Live(_renderable(look(store)), auto_refresh=False, screen=True) as live:
+        while True:
+            time.sleep(interval)
+            live.update(_renderable(look(store)), refresh=True)
+
+
+def queue_rows(queues: Sequence[QueueStats], now: float) -> list[list[str]]:
+    """Return a row of text for each queue."""
+    return [
+        [
+            output.one_line(q.queue),
+            *map(output.number, (q.ready, q.scheduled, q.running, q.dead)),
+            "" if q.oldest_at is None else output.duration(max(0.0, now - q.oldest_at)),
+            output.number(q.per_minute),
+            "paused" if q.paused else "",
+        ]
+        for q in queues
+    ]
+
+
+def worker_lines(seen: Status) -> list[str]:
+    """Return the sum of all workers, then a line for each."""
+    if not seen.workers:
+        waiting = any(q.ready for q in seen.queues)
+        return [
+            "no worker is running" + (": start one with turnout worker MODULE" if waiting else "")
+        ]
+    busy = sum(w.running for w in seen.workers)
+    slots = sum(w.concurrency for w in seen.workers)
+    first = f"{output.plural(len(seen.workers), 'worker')}, {busy:,} of {slots:,} slots busy"
+    return [first, *(_worker_line(w, seen.at) for w in seen.workers)]
+
+
+def _worker_line(worker: WorkerInfo, now: float) -> str:
+    queues = ", ".join(worker.queues) or "all queues"
+    up = output.duration(max(0.0, now - worker.started_at))
+    said = f"{worker.name} {worker.state} {worker.running}/{worker.concurrency}, up {up}: {queues}"
+    return f"  {output.one_line(said)}"
+
+
+def _renderable(seen: Status) -> Any:
+    from rich.console import Group
+    from rich.text import Text
+
+    where = Text(output.one_line(f"{seen.store}  {seen.location}  {output.clock(seen.at)}"))
+    right = [header in NUMBERS for header in HEADERS]
+    table = output.rich_table(HEADERS, queue_rows(seen.queues, seen.at), right)
+    return Group(where, table, Text("\n".join(worker_lines(seen))))

@@ -1,0 +1,122 @@
+"""The running job, as its own code sees it: `current_job()`.
+
+A `CurrentJob` lives as long as one attempt. Its flags are set from outside (by a heartbeat, by a
+timeout) and only ever go from False to True.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+
+from turnout.errors import JobNotFound
+
+if TYPE_CHECKING:
+    from turnout.job import JobId, LeasedJob
+
+
+class Host(Protocol):
+    """What a running job needs of the process that runs it."""
+
+    stopping: bool
+
+    def note(self, job: LeasedJob, progress: str) -> bool:
+        """Keep progress in the store; False when the lease was lost."""
+
+
+class CurrentJob:
+    """One attempt, seen from inside the task. Reading costs nothing; `progress` writes to the store."""
+
+    __slots__ = (
+        "_host",
+        "_leased",
+        "arguments",
+        "cancelled",
+        "lost",
+        "started_at",
+        "timed_out",
+        "timeout",
+    )
+
+    def __init__(
+        self, leased: LeasedJob, host: Host, started_at: float, timeout: float | None
+    ) -> None:
+        self._leased = leased
+        self._host = host
+        self.started_at = started_at
+        self.timeout = timeout
+        self.arguments: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})  # set for middleware
+        self.cancelled = False  # somebody asked this job to stop
+        self.lost = False  # the lease is gone: another worker may run it; stop
+        self.timed_out = False
+
+    @property
+    def id(self) -> JobId:
+        """The job's id."""
+        return self._leased.id
+
+    @property
+    def task(self) -> str:
+        """The task's name."""
+        return self._leased.task
+
+    @property
+    def queue(self) -> str:
+        """The queue it came from."""
+        return self._leased.queue
+
+    @property
+    def attempt(self) -> int:
+        """The number of this attempt, from 1."""
+        return self._leased.attempt + 1
+
+    @property
+    def idempotency_key(self) -> str:
+        """A key that stays the same over all attempts: hand it to services that deduplicate."""
+        return self._leased.id
+
+    @property
+    def deadline(self) -> float | None:
+        """When this attempt times out, in seconds since the epoch; None without a `timeout`."""
+        return None if self.timeout is None else self.started_at + self.timeout
+
+    @property
+    def stopping(self) -> bool:
+        """True once the worker is shutting down: finish, or raise Retry or Snooze."""
+        return self._host.stopping
+
+    @property
+    def leased(self) -> LeasedJob:
+        """The job as the store handed it out."""
+        return self._leased
+
+    @property
+    def context(self) -> dict[str, Any]:
+        """The values that travelled with the job, by name."""
+        text = self._leased.context
+        return msgspec.json.decode(text) if text else {}
+
+    def progress(
+        self, value: float, total: float | None = None, message: str | None = None
+    ) -> None:
+        """Report how far this job is; anybody who asks for the job sees it.
+
+        `value` out of `total` (or, without one, a share from 0 to 1). Each call is one small write.
+        """
+        body = {"value": value, "total": total, "message": message}
+        if not self._host.note(self._leased, msgspec.json.encode(body).decode()):
+            self.lost = True
+
+
+current: ContextVar[CurrentJob] = ContextVar("turnout_current_job")
+
+
+def current_job() -> CurrentJob:
+    """Return the job that runs here; raises JobNotFound outside a job."""
+    try:
+        return current.get()
+    except LookupError:
+        msg = "current_job() was called outside a job: a plain call of a task is not a job"
+        raise JobNotFound(msg) from None

@@ -1,0 +1,132 @@
+"""Every exception that Turnout raises, in one tree.
+
+    TurnoutError
+    ├── ConfigError            a setting, option or URL is wrong
+    │   └── UnknownTask        a name that no registered task answers to
+    ├── EnqueueError           a job was refused at enqueue; nothing was recorded
+    │   ├── ArgumentError      an argument does not fit the task's signature or JSON
+    │   ├── PayloadTooLarge    the encoded arguments exceed the limit
+    │   └── WithinError        the caller's connection cannot carry the job
+    ├── StoreError             the store refused or failed
+    │   ├── StoreUnavailable   it cannot be reached, opened, read or written
+    │   ├── StoreBusy          it stayed locked for longer than the patience
+    │   └── SchemaError        it holds something else, or a newer Turnout's schema
+    ├── JobError               about one job
+    │   ├── JobNotFound        no trace of it is left
+    │   ├── JobFailed          `wait` or `result` met a job that ended without success
+    │   └── JobTimeout         an attempt ran for longer than its task's `timeout`
+    └── ControlFlow            raised *by* tasks to say what should happen next
+        ├── Retry              try again, counting this attempt
+        ├── Snooze             try again, not counting it
+        ├── Discard            give up on purpose
+        └── Cancel             stop: a person or program no longer wants it
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+
+class TurnoutError(Exception):
+    """The root of everything that Turnout raises on its own account."""
+
+
+class ConfigError(TurnoutError):
+    """A setting, an option or a URL is wrong; the message lists every fault found."""
+
+
+class UnknownTask(ConfigError):
+    """No task of this name is registered here."""
+
+
+class EnqueueError(TurnoutError):
+    """The job was refused and nothing was recorded."""
+
+
+class ArgumentError(EnqueueError, TypeError):
+    """An argument does not fit the task's signature, its annotations, or JSON."""
+
+
+class PayloadTooLarge(EnqueueError, ValueError):
+    """The encoded arguments are larger than `max_payload` bytes."""
+
+
+class WithinError(EnqueueError):
+    """The caller's connection cannot carry the job in its transaction."""
+
+
+class StoreError(TurnoutError):
+    """The store refused or failed."""
+
+
+class StoreUnavailable(StoreError):
+    """The store cannot be reached, opened, read or written."""
+
+
+class StoreBusy(StoreError):
+    """The store stayed locked by others for longer than we are willing to wait."""
+
+
+class SchemaError(StoreError):
+    """The store holds something that is not ours, or a newer Turnout's schema."""
+
+
+class JobError(TurnoutError):
+    """Something about one job."""
+
+
+class JobNotFound(JobError):
+    """No trace of this job is left: the id is wrong, or its record has been pruned."""
+
+
+class JobFailed(JobError):
+    """The job ended, but not in success; `record` tells the whole story."""
+
+    def __init__(self, message: str, record: object = None) -> None:
+        super().__init__(message)
+        self.record = record
+
+
+class JobTimeout(JobError, TimeoutError):
+    """An attempt ran for longer than its task's `timeout`, or `wait` ran out of time."""
+
+
+class ControlFlow(TurnoutError):
+    """Raised by a task to say what should happen to its job; never a failure of its own."""
+
+
+def as_seconds(value: float | timedelta, name: str) -> float:
+    """Return a duration in seconds, refusing what is negative, not finite or not a number."""
+    if isinstance(value, timedelta):
+        value = value.total_seconds()
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        msg = f"{name} takes seconds or a timedelta, got {value!r}"
+        raise ConfigError(msg)
+    if not 0 <= value < float("inf"):
+        msg = f"{name} must be zero or more and finite, got {value!r}"
+        raise ConfigError(msg)
+    return float(value)
+
+
+class Retry(ControlFlow):
+    """Try this job again, counting the attempt; `after` in seconds, or by the default policy."""
+
+    def __init__(self, reason: str = "", *, after: float | timedelta | None = None) -> None:
+        super().__init__(reason)
+        self.after = None if after is None else as_seconds(after, "Retry(after=)")
+
+
+class Snooze(ControlFlow):
+    """Try this job again `after` so many seconds, without counting the attempt."""
+
+    def __init__(self, reason: str = "", *, after: float | timedelta) -> None:
+        super().__init__(reason)
+        self.after = as_seconds(after, "Snooze(after=)")
+
+
+class Discard(ControlFlow):
+    """Give this job up on purpose; nobody needs to look at it."""
+
+
+class Cancel(ControlFlow):
+    """Stop this job: a person or a program no longer wants it."""

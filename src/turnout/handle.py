@@ -1,0 +1,108 @@
+"""`Job`: a handle on one enqueued job, cheap to make and to keep.
+
+It holds the id and the way to the store, and no state: every answer is read when asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from turnout.codec import decode_value
+from turnout.errors import JobFailed, JobNotFound, JobTimeout
+from turnout.job import JobFilter, JobId, JobRecord, State
+
+if TYPE_CHECKING:
+    from turnout.app import Turnout
+
+R = TypeVar("R")
+_POLL_FIRST, _POLL_MOST = 0.005, 0.2
+
+
+class Job(Generic[R]):
+    """A job that was enqueued, or, with `enqueued` False, refused because its unique key is taken."""
+
+    __slots__ = ("_app", "enqueued", "id", "task")
+
+    def __init__(
+        self, app: Turnout, job_id: JobId, task: str | None, *, enqueued: bool = True
+    ) -> None:
+        self._app = app
+        self.id = job_id
+        self.task = task
+        self.enqueued = enqueued
+
+    def __repr__(self) -> str:
+        return f"Job({self.id!r}, task={self.task!r}, enqueued={self.enqueued})"
+
+    def refresh(self) -> JobRecord:
+        """Return what is known of the job now, in whatever state it is.
+
+        Raises JobNotFound when nothing is: the id is wrong, the record was pruned, or the transaction
+        that enqueued it has not committed.
+        """
+        found = self._app.store.find(JobFilter(ids=(self.id,)), limit=1)
+        if not found:
+            msg = (
+                f"no trace of job {self.id}: it was never recorded here, was deleted, or its record is "
+                "past its keeping time"
+            )
+            raise JobNotFound(msg)
+        return found[0]
+
+    async def arefresh(self) -> JobRecord:
+        """Return what `refresh` does, without blocking the event loop."""
+        return await asyncio.to_thread(self.refresh)
+
+    def wait(self, timeout: float | None = None) -> R:
+        """Block until the job has ended and return what its task returned.
+
+        `timeout` in seconds. Raises JobFailed when it ended in any other way than success, JobTimeout when
+        the time is up (the job goes on). A result that was not kept comes back as None.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        pause = _POLL_FIRST
+        while True:
+            record = self.refresh()
+            if record.state.is_final:
+                return self._answer(record)
+            if deadline is not None and time.monotonic() + pause > deadline:
+                raise self._out_of_time(record, timeout)
+            time.sleep(pause)
+            pause = min(pause * 1.5, _POLL_MOST)
+
+    async def await_result(self, timeout: float | None = None) -> R:
+        """Wait as `wait` does, without blocking the event loop."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        pause = _POLL_FIRST
+        while True:
+            record = await self.arefresh()
+            if record.state.is_final:
+                return self._answer(record)
+            if deadline is not None and time.monotonic() + pause > deadline:
+                raise self._out_of_time(record, timeout)
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, _POLL_MOST)
+
+    def _out_of_time(self, record: JobRecord, timeout: float | None) -> JobTimeout:
+        return JobTimeout(f"job {self.id} is still {record.state} after {timeout} s; it goes on")
+
+    def _answer(self, record: JobRecord) -> R:
+        if record.state is not State.SUCCEEDED:
+            why = record.reason or record.error or "see its attempts"
+            msg = f"job {self.id} ({record.task}) ended as {record.state}: {why}"
+            raise JobFailed(msg, record)
+        if record.result is None:
+            return None  # type: ignore[return-value]
+        task = self._app.tasks.get(record.task)
+        kind: Any = task.signature.result_type if task else Any
+        value: R = decode_value(record.result, kind)
+        return value
+
+    def cancel(self) -> bool:
+        """Stop the job: a queued one will not run, a running one is asked to stop.
+
+        False when it had ended already, or had been asked before.
+        """
+        return self._app.store.change(JobFilter(ids=(self.id,)), "cancel", limit=1) == 1

@@ -1,0 +1,147 @@
+"""The Store protocol: where jobs live, seen from everything above.
+
+Rules that hold for every method of every store, and that `tests/conformance` checks:
+
+* **Atomic.** It happens whole or not at all, also when the process is killed in the middle.
+* **Bulk or bounded.** No method's work grows with what is stored beyond its own limit.
+* **The store's clock.** `now` is for tests and simulation; None means the store's own clock.
+* **Fenced.** A settle names the epoch and the fence of its lease. A worker that was reaped has
+  no leases left, so whatever it settles late changes nothing: a zombie cannot finish a job.
+* **No cursors.** Everything returned is a plain value.
+* **Any thread, any fork.** Methods may be called from any thread, and from a child after a fork.
+
+The order of a queue: larger `priority` first, then earlier `run_at`, then smaller id.
+
+Three limits are kept by everybody: a paused queue is not leased from; a job is not leased before
+its `run_at`; an epoch that is unknown (never seen by `heartbeat`, or reaped) leases nothing.
+
+Room is left, and nothing built yet, for `mark` and `unmark` (expiring marks under a limit key).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from turnout.job import (
+    Action,
+    Exchanged,
+    JobFilter,
+    JobId,
+    JobRecord,
+    LeasedJob,
+    NewJob,
+    Orders,
+    Outcome,
+    QueueStats,
+    Reaped,
+    Retention,
+    StoreInfo,
+    Want,
+    WorkerInfo,
+)
+
+POISON = 3  # a job whose worker died under it this often is dead
+MAX_BATCH = 1_000  # jobs that one enqueue takes at most; callers chunk
+
+
+class Store(Protocol):
+    """Where jobs live. See the module's rules, which bind every implementation."""
+
+    def setup(self) -> None:
+        """Create or upgrade the schema; safe to repeat, and beside running workers.
+
+        Raises SchemaError when what is there is not ours or newer, StoreUnavailable when it cannot be
+        opened.
+        """
+
+    def close(self) -> None:
+        """Let go of every connection of this process; the store may be used again afterwards."""
+
+    def describe(self) -> StoreInfo:
+        """Say what this store is, what survives which crash, and what is wrong with its set-up."""
+
+    def enqueue(
+        self, jobs: Sequence[NewJob], *, within: object = None, now: float | None = None
+    ) -> list[JobId | None]:
+        """Record jobs, all or none; ids in the same order, None where the unique key is taken.
+
+        An id that is already known is not recorded again and is returned as if it had been: a repeated
+        enqueue makes no double. `within` is the caller's own connection, session or transaction: the
+        jobs then exist exactly when it commits. Raises WithinError when the store cannot do that.
+        """
+
+    def exchange(
+        self,
+        epoch: str,
+        outcomes: Sequence[Outcome],
+        want: Want | None,
+        *,
+        now: float | None = None,
+    ) -> Exchanged:
+        """Settle `outcomes` and lease up to `want` more, in one round trip.
+
+        Ids missing from `settled` were no longer ours. Queues are served in the order given, each up to
+        its room, all up to `limit`. A queue named "*" stands for every queue not named. Due scheduled
+        jobs become ready here, in bounded numbers. A final outcome frees the job's unique key.
+        """
+
+    def note(self, epoch: str, job: LeasedJob, progress: str) -> bool:
+        """Keep a running job's progress (JSON text); False when the lease is no longer ours."""
+
+    def heartbeat(self, worker: WorkerInfo, *, ttl: float, now: float | None = None) -> Orders:
+        """Renew the epoch for `ttl` seconds, or open it when it is new, and bring back orders.
+
+        An epoch that was reaped is never renewed: the answer is `lost`. State "stopped" ends the epoch
+        and returns what it still held to its queues, not counted as a crash.
+        """
+
+    def reap(
+        self, *, epoch: str | None = None, limit: int = 1_000, now: float | None = None
+    ) -> list[Reaped]:
+        """Take back the jobs of workers past their deadline, or of `epoch` at once; at most `limit`.
+
+        Each counts a crash, never an attempt; with POISON crashes the job is dead, with the evidence in
+        its history. An epoch is over the moment this begins: its late settles change nothing.
+        """
+
+    def wait(self, worker: WorkerInfo, timeout: float) -> bool:
+        """Block until a job may be ready for `worker` or `timeout` seconds passed; True for the former.
+
+        May wake for nothing. A job that becomes due by its `run_at` ends the wait too.
+        """
+
+    def wake(self, worker: WorkerInfo) -> None:
+        """End a `wait` of this worker from another thread of its process."""
+
+    def find(
+        self,
+        where: JobFilter,
+        *,
+        limit: int = 100,
+        after: JobId | None = None,
+        now: float | None = None,
+    ) -> list[JobRecord]:
+        """List jobs in any state, newest id first, those older than `after` only (keyset paging)."""
+
+    def count(self, *, now: float | None = None) -> list[QueueStats]:
+        """Return the numbers of every known queue, by name, without counting rows."""
+
+    def change(
+        self, where: JobFilter, action: Action, *, limit: int = 1_000, now: float | None = None
+    ) -> int:
+        """Act on at most `limit` matching jobs and say how many changed; call until it says 0.
+
+        retry: final ones but successes go back to their queue with fresh counts, and queued ones ahead of
+        their time become due (refused where another job holds the unique key by now). cancel: queued ones
+        end as cancelled; running ones are asked to stop, once. delete: everything but running ones goes.
+        """
+
+    def pause(self, queue: str, *, paused: bool) -> None:
+        """Stop or resume leasing from a queue; jobs that run already are not touched."""
+
+    def workers(self, *, now: float | None = None) -> list[WorkerInfo]:
+        """List the workers whose epoch is open, by name."""
+
+    def prune(self, retention: Retention, *, limit: int = 10_000, now: float | None = None) -> int:
+        """Delete final jobs past their time or count, oldest first, and stale unique keys; at most `limit`."""

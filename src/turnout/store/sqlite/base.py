@@ -1,0 +1,104 @@
+"""What the verbs of this adapter share: the statements, the counters of a transaction, small codecs.
+
+`Turn` is one write transaction's view of the file. It collects counter changes and writes them once,
+at its end, so that a batch of a hundred jobs costs one counter update a queue.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from turnout.job import AttemptRecord, JobId, State, Trail
+from turnout.store.queries import load_queries
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+Q = load_queries("turnout.store.sqlite", "queries.sql")
+RATE_SECONDS = 10
+
+encode = msgspec.json.encode
+decode_ids = msgspec.json.Decoder(list[JobId]).decode
+decode_trail = msgspec.json.Decoder(Trail).decode
+
+
+def ids_text(ids: Iterable[JobId]) -> str:
+    """Return ids as the JSON array that `json_each` reads."""
+    return encode(list(ids)).decode()
+
+
+class Turn:
+    """One write transaction: its statements, its clock, its counter changes."""
+
+    __slots__ = ("_rates", "_tallies", "execute", "now")
+
+    def __init__(self, execute: Callable[..., Any], now: float) -> None:
+        self.execute = execute
+        self.now = now
+        self._tallies: Counter[tuple[str, str]] = Counter()
+        self._rates: Counter[str] = Counter()
+
+    def add(self, queue: str, what: str, n: int = 1) -> None:
+        """Count `n` more jobs of a queue in a place."""
+        self._tallies[queue, what] += n
+
+    def finished(self, queue: str, n: int = 1) -> None:
+        """Count `n` more jobs of a queue that reached a final state."""
+        self._rates[queue] += n
+
+    def flush_tallies(self) -> None:
+        """Write the counters of places, so that this transaction itself may read them."""
+        for (queue, what), n in self._tallies.items():
+            if n:
+                self.execute(Q["add_tally"], (queue, what, n))
+        self._tallies.clear()
+
+    def flush(self) -> None:
+        """Write all counters; the last thing before COMMIT."""
+        self.flush_tallies()
+        bucket = int(self.now // RATE_SECONDS)
+        for queue, n in self._rates.items():
+            self.execute(Q["add_rate"], (bucket, queue, n))
+
+    def place(self, job_id: JobId, queue: str, rank: int, run_at: float) -> None:
+        """Make a job claimable: now, or when its time comes."""
+        if run_at <= self.now:
+            self.execute(Q["insert_ready"], (queue, rank, run_at, job_id))
+            self.add(queue, "ready")
+        else:
+            self.execute(Q["insert_scheduled"], (run_at, job_id, queue, rank))
+            self.add(queue, "scheduled")
+
+    def finish(  # noqa: PLR0913
+        self,
+        job_id: JobId,
+        queue: str,
+        state: State,
+        *,
+        attempt: int,
+        finished_at: float,
+        trail: str | None = None,
+        started_at: float | None = None,
+        keep_until: float | None = None,
+        worker: str | None = None,
+        error: str | None = None,
+        reason: str | None = None,
+        result: str | None = None,
+    ) -> None:
+        """Move a job to its final record and free what it held, but for its unique key."""
+        row = (job_id, attempt, trail, state, started_at, finished_at, keep_until, worker)
+        self.execute(Q["finish_job"], (*row, error, reason, result))
+        self.execute(Q["drop_job"], (job_id,))
+        self.execute(Q["drop_progress"], (job_id,))
+        self.execute(Q["drop_cancel"], (job_id,))
+        self.add(queue, state)
+        self.finished(queue)
+
+
+def with_entry(trail: str | None, entry: AttemptRecord) -> str:
+    """Return a history with one more attempt at its end."""
+    before = decode_trail(trail) if trail else Trail()
+    return encode(Trail(attempts=(*before.attempts, entry), counts=before.counts)).decode()

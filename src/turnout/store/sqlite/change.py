@@ -1,0 +1,151 @@
+"""The verb `change`: what an operator does to jobs, in one bounded transaction.
+
+Candidates come from `find` inside the same write transaction, so nothing moves between looking and
+acting.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from turnout.job import Action, JobFilter, JobId, JobRecord, State, Trail
+from turnout.store.sqlite.base import Q, Turn, decode_trail, encode
+from turnout.store.sqlite.records import find
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_REVIVABLE = {State.DEAD, State.DISCARDED, State.CANCELLED}
+_PAGE = 500
+
+
+def change(turn: Turn, where: JobFilter, action: Action, limit: int) -> int:
+    """Act on matching jobs until `limit` of them changed; return how many did."""
+    act: Callable[[Turn, JobRecord], bool] = {
+        "retry": _retry,
+        "cancel": _cancel,
+        "delete": _delete,
+    }[action]
+    changed = 0
+    for record in _candidates(turn, where, action):
+        if changed >= limit:
+            break
+        changed += act(turn, record)
+    return changed
+
+
+def _candidates(turn: Turn, where: JobFilter, action: Action) -> Iterator[JobRecord]:
+    possible = {
+        "retry": {State.QUEUED, *_REVIVABLE},
+        "cancel": {State.QUEUED, State.RUNNING},
+        "delete": set(State) - {State.RUNNING},
+    }[action]
+    states = possible & set(where.states) if where.states else possible
+    if not states:
+        return
+    narrowed = msgspec.structs.replace(where, states=tuple(sorted(states)))
+    after: JobId | None = None
+    while page := find(turn.execute, narrowed, limit=_PAGE, after=after, now=turn.now):
+        yield from page
+        after = page[-1].id
+
+
+def _retry(turn: Turn, record: JobRecord) -> bool:
+    if record.state is State.QUEUED:
+        return _hasten(turn, record)
+    row = turn.execute(Q["final_row"], (record.id,)).fetchone()
+    key, until = row[12], row[13]
+    if key is not None and until == "finish" and not _take_key(turn, key, record.id):
+        return False
+    trail = decode_trail(row[11]) if row[11] else None
+    text = encode(Trail(attempts=trail.attempts)).decode() if trail else None
+    turn.execute(Q["revive"], (record.id, turn.now, text))
+    turn.execute(Q["drop_final"], (record.id,))
+    turn.add(record.queue, record.state, -1)
+    turn.place(record.id, record.queue, -record.priority, turn.now)
+    return True
+
+
+def _take_key(turn: Turn, key: str, job_id: JobId) -> bool:
+    held = turn.execute(Q["unique_holder"], (key,)).fetchone()
+    if held is not None and (held[1] is None or held[1] > turn.now):
+        return False
+    turn.execute(Q["claim_unique"], (key, job_id, "finish", None))
+    return True
+
+
+def _hasten(turn: Turn, record: JobRecord) -> bool:
+    if record.run_at is None or record.run_at <= turn.now:
+        return False
+    _unplace(turn, record)
+    turn.execute(Q["hasten"], (record.id, turn.now))
+    turn.place(record.id, record.queue, -record.priority, turn.now)
+    return True
+
+
+def _unplace(turn: Turn, record: JobRecord) -> None:
+    """Take a queued job out of its claim tree, whichever of the two it is in."""
+    key: tuple[Any, ...] = (record.queue, -record.priority, record.run_at, record.id)
+    if turn.execute(Q["drop_ready"], key).rowcount:
+        turn.add(record.queue, "ready", -1)
+    else:
+        turn.execute(Q["drop_scheduled"], (record.run_at, record.id))
+        turn.add(record.queue, "scheduled", -1)
+
+
+def _cancel(turn: Turn, record: JobRecord) -> bool:
+    if record.state is State.RUNNING:
+        return bool(turn.execute(Q["put_cancel"], (record.id,)).rowcount)
+    _unplace(turn, record)
+    _free(turn, record)
+    turn.finish(
+        record.id,
+        record.queue,
+        State.CANCELLED,
+        attempt=record.attempt,
+        finished_at=turn.now,
+        error=record.error,
+        reason="cancelled before it ran",
+    )
+    return True
+
+
+def _free(turn: Turn, record: JobRecord) -> None:
+    if record.unique_key is not None:
+        turn.execute(Q["free_unique"], (record.unique_key, record.id))
+
+
+def _delete(turn: Turn, record: JobRecord) -> bool:
+    if record.state is State.QUEUED:
+        _unplace(turn, record)
+        _free(turn, record)
+        for query in ("drop_job", "drop_progress", "drop_cancel"):
+            turn.execute(Q[query], (record.id,))
+        return True
+    if not turn.execute(Q["drop_final"], (record.id,)).rowcount:
+        _forget_traced(turn, record.id)
+    turn.add(record.queue, record.state, -1)
+    return True
+
+
+def _forget_traced(turn: Turn, job_id: JobId) -> None:
+    for n, body in turn.execute(Q["traced_between"], (job_id, job_id)).fetchall():
+        if any(entry[0] == job_id for entry in msgspec.json.decode(body)):
+            trim_trace(turn, n, lambda entry: entry[0] != job_id)
+
+
+def trim_trace(turn: Turn, n: int, keeps: Callable[[list[Any]], bool]) -> int:
+    """Drop the entries of one trace row that `keeps` refuses; return how many went."""
+    row = turn.execute(Q["trace_row"], (n,)).fetchone()
+    keep, body = row[3], msgspec.json.decode(row[8])
+    left = [entry for entry in body if keeps(entry)]
+    if not left:
+        turn.execute(Q["drop_trace"], (n,))
+    elif len(left) < len(body):
+        ids = [entry[0] for entry in left]
+        until = min(entry[8] for entry in left) + keep
+        text = encode(left).decode()
+        turn.execute(Q["update_trace"], (n, until, len(left), min(ids), max(ids), text))
+    return len(body) - len(left)

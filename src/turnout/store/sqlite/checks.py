@@ -1,0 +1,118 @@
+"""What is looked at before a file is trusted: its file system, its schema, the linked SQLite."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from importlib import resources
+from pathlib import Path
+
+from turnout.errors import SchemaError, StoreUnavailable
+from turnout.store.sqlite.connection import retried
+
+SCHEMA = resources.files("turnout.store.sqlite").joinpath("001_initial.sql").read_text("utf-8")
+VERSION = 1
+_OLDEST = (3, 35, 0)
+_NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "fuse.sshfs", "glusterfs"}
+
+
+def refuse_network(path: Path) -> None:
+    """Raise StoreUnavailable on a network file system, where WAL's shared memory cannot work."""
+    kind = file_system(path)
+    if kind in _NETWORK or kind.startswith("fuse.gluster"):
+        msg = (
+            f"{path} lies on a network file system ({kind}): SQLite's write-ahead log needs shared "
+            "memory between processes, which such file systems do not give; use a local disk, or "
+            "another store"
+        )
+        raise StoreUnavailable(msg)
+
+
+def file_system(path: Path, mounts: str = "/proc/mounts") -> str:
+    """Return the type of the file system that holds `path`, or "" where that cannot be told."""
+    try:
+        lines = Path(mounts).read_text("utf-8").splitlines()
+    except OSError:
+        return ""
+    folder = os.path.realpath(path.parent)
+    best, kind = "", ""
+    for line in lines:
+        _device, mount, found, *_ = line.split()
+        inside = folder == mount or folder.startswith(mount.rstrip("/") + "/")
+        if inside and len(mount) >= len(best):
+            best, kind = mount, found
+    return kind
+
+
+def warnings(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> tuple[str, ...]:
+    """Return what is wrong with the linked SQLite, in words."""
+    if not has_wal_reset_bug(version):
+        return ()
+    name = ".".join(map(str, version))
+    return (
+        f"SQLite {name} has the WAL-reset bug (fixed in 3.51.3, 3.50.7 and 3.44.6): two programs that "
+        "checkpoint at the same moment can lose commits. Turnout lets one connection checkpoint at a "
+        "time; see that nothing else checkpoints this file, or update SQLite",
+    )
+
+
+def has_wal_reset_bug(version: tuple[int, ...]) -> bool:
+    """True for 3.7.0 to 3.51.2, but for the two branches that got the fix."""
+    if version[:2] == (3, 44):
+        return version < (3, 44, 6)
+    if version[:2] == (3, 50):
+        return version < (3, 50, 7)
+    return (3, 7, 0) <= version < (3, 51, 3)
+
+
+def schema_version(connection: sqlite3.Connection) -> int:
+    """Return the schema's number, 0 where there is none of ours.
+
+    Raises SchemaError for a newer one, and for tables of our names that are not ours.
+    """
+    tables = {
+        row[0]
+        for row in connection.execute(
+            "SELECT name FROM sqlite_master WHERE type = 'table' AND name LIKE 'turnout\\_%' ESCAPE '\\'"
+        )
+    }
+    if not tables:
+        return 0
+    row = None
+    if "turnout_meta" in tables:
+        row = connection.execute("SELECT value FROM turnout_meta WHERE key = 'schema'").fetchone()
+    if row is None or not str(row[0]).isdigit():
+        msg = "the file has tables named turnout_... that Turnout did not make; give another file"
+        raise SchemaError(msg)
+    if int(row[0]) > VERSION:
+        msg = (
+            f"the file's schema is number {row[0]}, this Turnout knows up to {VERSION}: a newer Turnout "
+            "has migrated it; upgrade this one"
+        )
+        raise SchemaError(msg)
+    return int(row[0])
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring the schema to VERSION; safe to repeat and to race."""
+    if sqlite3.sqlite_version_info < _OLDEST:
+        msg = f"SQLite {sqlite3.sqlite_version} is too old: Turnout needs 3.35 or later"
+        raise StoreUnavailable(msg)
+    if schema_version(connection) == VERSION:
+        return
+    retried(lambda: connection.execute("BEGIN IMMEDIATE"))
+    try:
+        if schema_version(connection) < VERSION:
+            for statement in _statements(SCHEMA):
+                connection.execute(statement)
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _statements(script: str) -> list[str]:
+    # executescript() would commit first, and so break the migration's atomicity.
+    lines = [line.split("--")[0] for line in script.splitlines()]
+    return [part for part in "\n".join(lines).split(";") if part.strip()]

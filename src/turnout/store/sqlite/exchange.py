@@ -1,0 +1,248 @@
+"""The verb `exchange`: settle a batch and lease the next, in one write transaction.
+
+A settle is valid while its lease row still names the job under the worker's epoch; reaping deletes
+that row, so a late settle finds nothing to apply. Nearly all jobs are plain successes: first run,
+no result, nothing to free. Those leave in bulk, two statements a batch, and their trace is one row.
+Everything else takes the slower way, one job at a time.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from turnout.job import Exchanged, JobId, LeasedJob, Outcome, State, Want
+from turnout.store.sqlite.base import Q, Turn, decode_ids, encode, ids_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+
+def exchange(
+    turn: Turn, epoch: str, outcomes: Sequence[Outcome], want: Want | None
+) -> tuple[Exchanged, int]:
+    """Settle and lease; the answer's `leased` is still empty, the fence tells where to read it."""
+    if turn.execute(Q["epoch_open"], (epoch,)).fetchone() is None:
+        return Exchanged([], [], lost=True), 0
+    settled = _settle(turn, epoch, outcomes) if outcomes else []
+    if want is None:
+        return Exchanged(settled, []), 0
+    promote(turn)
+    ids = _claim(turn, want)
+    fence = _record_lease(turn, epoch, ids) if ids else 0
+    return Exchanged(settled, []), fence
+
+
+def read_leased(turn: Turn, fence: int, epoch: str) -> list[LeasedJob]:
+    """Return the jobs of a fresh lease, in the order in which they were claimed."""
+    row = turn.execute(Q["lease_ids"], (fence, epoch)).fetchone()
+    if row is None:
+        return []
+    return [LeasedJob(*job, fence) for job in turn.execute(Q["leased_jobs"], row)]
+
+
+# ---- settle
+
+
+def _settle(turn: Turn, epoch: str, outcomes: Sequence[Outcome]) -> list[JobId]:
+    ours = _still_ours(turn, epoch, outcomes)
+    if not ours:
+        return []
+    ids = [outcome.job.id for outcome in ours]
+    noted = _members(turn, "any_progress", "progress_of", ids)
+    stopped = _members(turn, "any_cancel", "cancels_of", ids)
+    plain: dict[tuple[str, float], list[Outcome]] = defaultdict(list)
+    worker = turn.execute(Q["worker_name"], (epoch,)).fetchone()[0]
+    for outcome in ours:
+        job = outcome.job
+        turn.add(job.queue, "running", -1)
+        if job.id not in noted and job.id not in stopped and _is_plain(outcome):
+            plain[job.queue, outcome.keep].append(outcome)
+        elif outcome.state is State.QUEUED:
+            _requeue(turn, outcome, worker, stopped=job.id in stopped)
+        else:
+            _finish(turn, outcome, worker)
+    for (queue, keep), batch in plain.items():
+        _trace(turn, worker, queue, keep, batch)
+    return ids
+
+
+def _still_ours(turn: Turn, epoch: str, outcomes: Sequence[Outcome]) -> list[Outcome]:
+    by_fence: dict[int, list[Outcome]] = defaultdict(list)
+    for outcome in outcomes:
+        by_fence[outcome.job.fence].append(outcome)
+    ours: list[Outcome] = []
+    for fence, batch in by_fence.items():
+        row = turn.execute(Q["lease_ids"], (fence, epoch)).fetchone()
+        if row is None:
+            continue
+        held = dict.fromkeys(decode_ids(row[0]))
+        for outcome in batch:
+            if outcome.job.id in held:
+                del held[outcome.job.id]
+                ours.append(outcome)
+        keep_lease(turn, fence, held)
+    return ours
+
+
+def keep_lease(turn: Turn, fence: int, held: Iterable[JobId]) -> None:
+    """Shrink a lease to what is still held; drop it when that is nothing."""
+    left = list(held)
+    if left:
+        turn.execute(Q["shrink_lease"], (ids_text(left), fence))
+    else:
+        turn.execute(Q["drop_lease"], (fence,))
+
+
+def _members(turn: Turn, any_query: str, of_query: str, ids: list[JobId]) -> set[JobId]:
+    if turn.execute(Q[any_query]).fetchone() is None:
+        return set()
+    return {row[0] for row in turn.execute(Q[of_query], (ids_text(ids),))}
+
+
+def _is_plain(outcome: Outcome) -> bool:
+    job = outcome.job
+    return (
+        outcome.state is State.SUCCEEDED
+        and outcome.result is None
+        and outcome.reason is None
+        and job.trail is None
+        and job.unique is None
+    )
+
+
+def _trace(turn: Turn, worker: str, queue: str, keep: float, batch: list[Outcome]) -> None:
+    ids = [outcome.job.id for outcome in batch]
+    turn.execute(Q["drop_jobs"], (ids_text(ids),))
+    turn.finished(queue, len(batch))
+    if keep <= 0:
+        return
+    body = [trace_entry(outcome) for outcome in batch]
+    until = min(outcome.finished_at for outcome in batch) + keep
+    row = (queue, worker, keep, until, len(batch), min(ids), max(ids), encode(body).decode())
+    turn.execute(Q["insert_trace"], row)
+    turn.add(queue, State.SUCCEEDED, len(batch))
+
+
+def trace_entry(outcome: Outcome) -> tuple[str, str, int, int, float, float, int, float, float]:
+    """Return what the trace of a plain success keeps; `records.py` reads it back."""
+    job = outcome.job
+    return (
+        job.id,
+        job.task,
+        outcome.attempt,
+        job.crashes,
+        job.enqueued_at,
+        job.run_at,
+        job.priority,
+        outcome.started_at,
+        outcome.finished_at,
+    )
+
+
+def _requeue(turn: Turn, outcome: Outcome, worker: str, *, stopped: bool) -> None:
+    job = outcome.job
+    if stopped:
+        _end_stopped(turn, outcome, worker)
+        return
+    run_at = job.run_at if outcome.run_at is None else outcome.run_at
+    turn.execute(Q["requeue_job"], (job.id, outcome.attempt, outcome.trail, outcome.run_at))
+    turn.place(job.id, job.queue, -job.priority, run_at)
+
+
+def _end_stopped(turn: Turn, outcome: Outcome, worker: str) -> None:
+    job = outcome.job
+    turn.finish(
+        job.id,
+        job.queue,
+        State.CANCELLED,
+        attempt=outcome.attempt,
+        trail=outcome.trail,
+        started_at=outcome.started_at,
+        finished_at=outcome.finished_at,
+        worker=worker,
+        error=outcome.error,
+        reason="cancelled while it ran",
+    )
+    _free(turn, job)
+
+
+def _finish(turn: Turn, outcome: Outcome, worker: str) -> None:
+    job = outcome.job
+    _free(turn, job)
+    success = outcome.state is State.SUCCEEDED
+    if success and outcome.keep <= 0:
+        for query in ("drop_job", "drop_progress", "drop_cancel"):
+            turn.execute(Q[query], (job.id,))
+        turn.finished(job.queue)
+        return
+    turn.finish(
+        job.id,
+        job.queue,
+        outcome.state,
+        attempt=outcome.attempt,
+        trail=outcome.trail,
+        started_at=outcome.started_at,
+        finished_at=outcome.finished_at,
+        keep_until=outcome.finished_at + outcome.keep if success else None,
+        worker=worker,
+        error=outcome.error,
+        reason=outcome.reason,
+        result=outcome.result,
+    )
+
+
+def _free(turn: Turn, job: LeasedJob) -> None:
+    if job.unique is not None:
+        turn.execute(Q["free_unique"], (job.unique, job.id))
+
+
+# ---- lease
+
+
+def promote(turn: Turn) -> None:
+    """Make due scheduled jobs claimable, at most a thousand a turn."""
+    rows = turn.execute(Q["due"], (turn.now,)).fetchall()
+    if not rows:
+        return
+    for run_at, job_id, queue, rank in rows:
+        turn.execute(Q["insert_ready"], (queue, rank, run_at, job_id))
+        turn.add(queue, "ready")
+        turn.add(queue, "scheduled", -1)
+    turn.execute(Q["drop_due"], rows[-1][:2])
+
+
+def _claim(turn: Turn, want: Want) -> list[JobId]:
+    ids: list[JobId] = []
+    for queue, room in expand(turn, want.queues):
+        room = min(room, want.limit - len(ids))
+        if room <= 0:
+            continue
+        rows = turn.execute(Q["head"], (queue, room)).fetchall()
+        if rows:
+            turn.execute(Q["drop_head"], (queue, *rows[-1]))
+            turn.add(queue, "ready", -len(rows))
+            turn.add(queue, "running", len(rows))
+            ids.extend(row[2] for row in rows)
+    return ids
+
+
+def expand(turn: Turn, queues: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
+    """Replace "*" by the queues not named, and leave out the paused."""
+    paused = {row[0] for row in turn.execute(Q["paused"])}
+    named = {queue for queue, _ in queues}
+    found: list[tuple[str, int]] = []
+    for queue, room in queues:
+        if queue != "*":
+            found.append((queue, room))
+            continue
+        ready = [row[0] for row in turn.execute(Q["ready_queues"])]
+        found.extend((other, room) for other in ready if other not in named)
+    return [(queue, room) for queue, room in found if queue not in paused]
+
+
+def _record_lease(turn: Turn, epoch: str, ids: list[JobId]) -> int:
+    if turn.execute(Q["any_unique_start"]).fetchone() is not None:
+        turn.execute(Q["free_unique_start"], (ids_text(ids),))
+    row = (epoch, turn.now, ids_text(ids))
+    return int(turn.execute(Q["insert_lease"], row).lastrowid or 0)

@@ -1,0 +1,363 @@
+"""The SQLite adapter: the Store protocol over one file.
+
+Each verb is one transaction and lives in the file of its name; this class opens connections, keeps the
+clock, rings the doorbell after commits and starts checkpoints. The file is set up at first use.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sqlite3
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import msgspec
+
+from turnout.errors import ConfigError, WithinError
+from turnout.job import (
+    Action,
+    Exchanged,
+    JobFilter,
+    JobId,
+    JobRecord,
+    LeasedJob,
+    NewJob,
+    Orders,
+    Outcome,
+    QueueStats,
+    Reaped,
+    Retention,
+    StoreInfo,
+    Want,
+    WorkerInfo,
+)
+from turnout.store.sqlite import checks
+from turnout.store.sqlite.base import Q, Turn, decode_ids
+from turnout.store.sqlite.bell import POLL, Bell, ring
+from turnout.store.sqlite.change import change
+from turnout.store.sqlite.checkpoint import Checkpointer
+from turnout.store.sqlite.connection import Connections, write
+from turnout.store.sqlite.count import count
+from turnout.store.sqlite.enqueue import enqueue
+from turnout.store.sqlite.exchange import exchange, expand, read_leased
+from turnout.store.sqlite.records import find
+from turnout.store.sqlite.upkeep import heartbeat, prune, reap
+from turnout.store.sqlite.within import Borrowed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+T = TypeVar("T")
+
+_decode_worker = msgspec.json.Decoder(WorkerInfo).decode
+_SURVIVES = {"full": "a power cut", "normal": "a killed process"}
+
+
+class SQLiteStore:
+    """Jobs in one SQLite file, shared by any number of processes of one machine."""
+
+    def __init__(self, path: Path, *, synchronous: str = "full", worker: str = "normal") -> None:
+        self.path = path
+        self.clock: Callable[[], float] = time.time
+        self._modes = (synchronous, worker)
+        self._connections = Connections(path, front=synchronous, back=worker)
+        self._checkpointer = Checkpointer(path)
+        self._bells: dict[str, Bell] = {}
+        self._ready = False
+        self._setup_lock = threading.Lock()
+        self._woken: dict[str, bool] = {}
+        self._seen = -1  # PRAGMA data_version at the last look for jobs
+
+    @classmethod
+    def from_url(cls, url: str) -> SQLiteStore:
+        """Read `sqlite:///relative.db`, `sqlite:////absolute.db` and their two switches.
+
+        `?synchronous=` is for enqueues and `?worker_synchronous=` for leases and settles: full or normal.
+        """
+        parts = urlsplit(url)
+        path = unquote(parts.path)[1:]
+        if parts.netloc or not path or "\0" in path:
+            msg = f"{url!r} names no file: write sqlite:///jobs.db, or sqlite:////var/lib/jobs.db"
+            raise ConfigError(msg)
+        options = dict(parse_qsl(parts.query, keep_blank_values=True))
+        modes = {
+            "synchronous": options.pop("synchronous", "full").lower(),
+            "worker": options.pop("worker_synchronous", "normal").lower(),
+        }
+        wrong = [*options, *(mode for mode in modes.values() if mode not in _SURVIVES)]
+        if wrong:
+            msg = (
+                f"{url!r}: {', '.join(wrong)} is not known here; the options are synchronous= and "
+                "worker_synchronous=, each full or normal"
+            )
+            raise ConfigError(msg)
+        return cls(Path(os.path.abspath(path)), **modes)
+
+    # ---- life
+
+    def setup(self) -> None:
+        """Create or upgrade the schema; safe to repeat."""
+        with self._setup_lock:
+            checks.refuse_network(self.path)
+            with self._connections.front() as connection:
+                checks.migrate(connection)
+            self._ready = True
+
+    def close(self) -> None:
+        """Close every connection that is not in use."""
+        for bell in self._bells.values():
+            bell.close()
+        self._bells.clear()
+        self._connections.close()
+
+    def describe(self) -> StoreInfo:
+        """Say what this is and what survives which crash."""
+        return StoreInfo(
+            name=f"SQLite {sqlite3.sqlite_version}",
+            location=str(self.path),
+            enqueue_survives=_SURVIVES[self._modes[0]],
+            settle_survives=_SURVIVES[self._modes[1]],
+            warnings=checks.warnings(),
+        )
+
+    def _front(self, verb: Callable[[Turn], T], now: float | None) -> T:
+        """Run a verb that writes on a connection whose commits are durable."""
+        if not self._ready:
+            self.setup()
+        with self._connections.front() as connection:
+            answer = self._write(connection, verb, now)
+        self._checkpointer.committed()
+        return answer
+
+    def _write(
+        self, connection: sqlite3.Connection, verb: Callable[[Turn], T], now: float | None
+    ) -> T:
+        def work() -> T:
+            turn = Turn(connection.execute, self.clock() if now is None else now)
+            answer = verb(turn)
+            turn.flush()
+            return answer
+
+        return write(connection, work)
+
+    def _now(self, now: float | None) -> float:
+        return self.clock() if now is None else now
+
+    # ---- the path of a job
+
+    def enqueue(
+        self, jobs: Sequence[NewJob], *, within: object = None, now: float | None = None
+    ) -> list[JobId | None]:
+        """Record jobs in a transaction of their own, or in the caller's."""
+        if not jobs:
+            return []
+        if not self._ready:
+            self.setup()
+        if within is not None:
+            return self._enqueue_within(jobs, within, now)
+        with self._connections.front() as connection:
+
+            def verb(turn: Turn) -> tuple[list[JobId | None], list[int]]:
+                ids = enqueue(turn, connection.executemany, jobs)
+                return ids, [row[0] for row in turn.execute(Q["bells"])]
+
+            ids, bells = self._write(connection, verb, now)
+        ring(bells)
+        self._checkpointer.committed()
+        return ids
+
+    def _enqueue_within(
+        self, jobs: Sequence[NewJob], within: object, now: float | None
+    ) -> list[JobId | None]:
+        borrowed = Borrowed(within, self.path)
+        turn = Turn(borrowed.execute, self._now(now))
+        try:
+            ids = enqueue(turn, borrowed.executemany, jobs)
+            turn.flush()
+        except sqlite3.Error as error:
+            msg = f"the job could not be recorded in the caller's transaction: {error}"
+            raise WithinError(msg) from error
+        borrowed.after_commit(self._ring)
+        return ids
+
+    def _ring(self) -> None:
+        with self._connections.front() as connection:
+            ports = [row[0] for row in connection.execute(Q["bells"])]
+        ring(ports)
+
+    def exchange(
+        self,
+        epoch: str,
+        outcomes: Sequence[Outcome],
+        want: Want | None,
+        *,
+        now: float | None = None,
+    ) -> Exchanged:
+        """Settle and lease in one transaction; read the payloads after it."""
+        if not self._ready:
+            self.setup()
+        with self._connections.back() as connection:
+
+            def verb(turn: Turn) -> tuple[Exchanged, int]:
+                self._seen = connection.execute("PRAGMA data_version").fetchone()[0]
+                return exchange(turn, epoch, outcomes, want)
+
+            answer, fence = self._write(connection, verb, now)
+            if fence:
+                leased = read_leased(Turn(connection.execute, 0.0), fence, epoch)
+                answer = Exchanged(answer.settled, leased)
+        self._checkpointer.committed()
+        return answer
+
+    def note(self, epoch: str, job: LeasedJob, progress: str) -> bool:
+        """Keep a running job's progress, if it is still ours."""
+
+        def verb(turn: Turn) -> bool:
+            row = turn.execute(Q["lease_ids"], (job.fence, epoch)).fetchone()
+            ours = row is not None and job.id in decode_ids(row[0])
+            ours = ours and turn.execute(Q["epoch_open"], (epoch,)).fetchone() is not None
+            if ours:
+                turn.execute(Q["put_progress"], (job.id, progress))
+            return ours
+
+        with self._connections.back() as connection:
+            return self._write(connection, verb, None)
+
+    def heartbeat(self, worker: WorkerInfo, *, ttl: float, now: float | None = None) -> Orders:
+        """Renew the epoch; the first one opens it, and the worker's doorbell with it."""
+        bell = self._bell(worker)
+        orders = self._front(lambda turn: heartbeat(turn, worker, ttl, bell), now)
+        if orders.lost or worker.state == "stopped":
+            gone = self._bells.pop(worker.epoch, None)
+            if gone is not None:
+                gone.close()
+        if worker.state == "stopped":
+            self._ring()  # what it gave back may be for others
+        return orders
+
+    def _bell(self, worker: WorkerInfo) -> int | None:
+        if worker.state != "running":
+            return None
+        bell = self._bells.get(worker.epoch)
+        if bell is None or bell.pid != os.getpid():
+            bell = self._bells[worker.epoch] = Bell()
+        return bell.port
+
+    def reap(
+        self, *, epoch: str | None = None, limit: int = 1_000, now: float | None = None
+    ) -> list[Reaped]:
+        """Take back what dead workers held."""
+        reaped = self._front(lambda turn: reap(turn, epoch, limit), now)
+        if reaped:
+            self._ring()
+        return reaped
+
+    def wait(self, worker: WorkerInfo, timeout: float) -> bool:
+        """Sleep on the doorbell, and look at the file's version now and then for what it missed."""
+        bell = self._bells.get(worker.epoch)
+        deadline = time.monotonic() + timeout
+        while (left := deadline - time.monotonic()) > 0:
+            poll = min(left, POLL * random.uniform(0.75, 1.25), self._until_due())
+            rang = bell.wait(poll) if bell else time.sleep(poll)
+            if rang and self._is_woken(worker):
+                return True
+            if self._may_have_jobs(worker):
+                return True
+        return False
+
+    def _is_woken(self, worker: WorkerInfo) -> bool:
+        return self._woken.pop(worker.epoch, False)
+
+    def _until_due(self) -> float:
+        with self._connections.back() as connection:
+            row = connection.execute(Q["next_due"]).fetchone()
+        return max(row[0] - self.clock(), 0.001) if row else POLL
+
+    def _may_have_jobs(self, worker: WorkerInfo) -> bool:
+        """Look without writing: an empty exchange of each idle worker would wake all the others."""
+        with self._connections.back() as connection:
+            execute = connection.execute
+            due = execute(Q["next_due"]).fetchone()
+            if due is not None and due[0] <= self.clock():
+                return True
+            version = execute("PRAGMA data_version").fetchone()[0]
+            if version == self._seen:
+                return False
+            self._seen = version
+            queues = expand(Turn(execute, 0.0), [(queue, 1) for queue in worker.queues])
+            return any(execute(Q["is_ready"], (queue,)).fetchone() for queue, _ in queues)
+
+    def wake(self, worker: WorkerInfo) -> None:
+        """End this worker's `wait` early."""
+        bell = self._bells.get(worker.epoch)
+        if bell is not None:
+            self._woken[worker.epoch] = True
+            ring([bell.port])
+
+    # ---- operators
+
+    def find(
+        self,
+        where: JobFilter,
+        *,
+        limit: int = 100,
+        after: JobId | None = None,
+        now: float | None = None,
+    ) -> list[JobRecord]:
+        """List jobs from one consistent view of the file."""
+        if not self._ready:
+            self.setup()
+        with self._connections.front() as connection:
+            connection.execute("BEGIN")
+            try:
+                return find(
+                    connection.execute, where, limit=limit, after=after, now=self._now(now)
+                )
+            finally:
+                connection.rollback()
+
+    def count(self, *, now: float | None = None) -> list[QueueStats]:
+        """Return the counters of every queue."""
+        if not self._ready:
+            self.setup()
+        with self._connections.front() as connection:
+            connection.execute("BEGIN")
+            try:
+                return count(connection.execute, self._now(now))
+            finally:
+                connection.rollback()
+
+    def change(
+        self, where: JobFilter, action: Action, *, limit: int = 1_000, now: float | None = None
+    ) -> int:
+        """Act on matching jobs; workers learn of it at once."""
+        changed = self._front(lambda turn: change(turn, where, action, limit), now)
+        if changed:
+            self._ring()
+        return changed
+
+    def pause(self, queue: str, *, paused: bool) -> None:
+        """Stop or resume leasing from a queue."""
+        self._front(lambda turn: turn.execute(Q["put_queue"], (queue, int(paused))), None)
+        if not paused:
+            self._ring()
+
+    def workers(self, *, now: float | None = None) -> list[WorkerInfo]:  # noqa: ARG002
+        """List the workers whose epoch is open."""
+        if not self._ready:
+            self.setup()
+        with self._connections.front() as connection:
+            rows = connection.execute(Q["open_workers"]).fetchall()
+        found = [
+            msgspec.structs.replace(_decode_worker(info), deadline=deadline, bell=bell)
+            for info, deadline, bell in rows
+        ]
+        return sorted(found, key=lambda worker: (worker.name, worker.epoch))
+
+    def prune(self, retention: Retention, *, limit: int = 10_000, now: float | None = None) -> int:
+        """Delete old records."""
+        return self._front(lambda turn: prune(turn, retention, limit), now)

@@ -1,0 +1,239 @@
+"""The verbs that keep house: `heartbeat`, `reap`, `prune`.
+
+An epoch is open, or it is ended for good. Ending comes first and alone voids every late settle; taking
+back the leases may then need several bounded calls.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from turnout.job import AttemptRecord, JobId, Orders, Reaped, Retention, State, WorkerInfo
+from turnout.store.protocol import POISON
+from turnout.store.sqlite.base import RATE_SECONDS, Q, Turn, decode_ids, encode, with_entry
+from turnout.store.sqlite.change import trim_trace
+from turnout.store.sqlite.exchange import keep_lease
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_REMEMBER_ENDED = 86_400.0
+
+
+# ---- heartbeat
+
+
+def heartbeat(turn: Turn, worker: WorkerInfo, ttl: float, bell: int | None) -> Orders:
+    """Renew or open an epoch; the answer tells which of its jobs should stop."""
+    row = turn.execute(Q["worker_row"], (worker.epoch,)).fetchone()
+    if row is not None and row[0]:
+        return Orders(lost=True)
+    if worker.state == "stopped":
+        turn.execute(Q["end_worker"], (worker.epoch, turn.now))
+        release(turn, worker.epoch)
+        return Orders()
+    deadline = turn.now + ttl
+    info = msgspec.structs.replace(worker, bell=bell, deadline=deadline)
+    turn.execute(Q["put_worker"], (worker.epoch, deadline, bell, encode(info).decode()))
+    return Orders(cancel=frozenset(_asked_to_stop(turn, worker.epoch)))
+
+
+def _asked_to_stop(turn: Turn, epoch: str) -> list[JobId]:
+    if turn.execute(Q["any_cancel"]).fetchone() is None:
+        return []
+    asked: list[JobId] = []
+    for _fence, _at, ids in turn.execute(Q["leases_of"], (epoch,)).fetchall():
+        asked += [row[0] for row in turn.execute(Q["cancels_of"], (ids,))]
+    return asked
+
+
+def release(turn: Turn, epoch: str) -> None:
+    """Return what an orderly stopped worker still held to its old place, without blame."""
+    for fence, _at, ids in turn.execute(Q["leases_of"], (epoch,)).fetchall():
+        for job_id in decode_ids(ids):
+            job = turn.execute(Q["job_row"], (job_id,)).fetchone()
+            turn.add(job[2], "running", -1)
+            if not _end_if_asked(turn, job):
+                turn.place(job_id, job[2], -job[4], job[8])
+        turn.execute(Q["drop_lease"], (fence,))
+
+
+def _end_if_asked(turn: Turn, job: tuple[object, ...], trail: str | None = None) -> bool:
+    if turn.execute(Q["cancel_row"], (job[0],)).fetchone() is None:
+        return False
+    _end(turn, job, State.CANCELLED, "cancelled while it ran", trail)
+    return True
+
+
+def _end(
+    turn: Turn, job: tuple[object, ...], state: State, reason: str, trail: str | None
+) -> None:
+    job_id, queue, attempt, key = job[0], job[2], job[5], job[12]
+    if key is not None:
+        turn.execute(Q["free_unique"], (key, job_id))
+    turn.finish(
+        JobId(str(job_id)),
+        str(queue),
+        state,
+        attempt=int(str(attempt)),
+        trail=trail,
+        finished_at=turn.now,
+        reason=reason,
+    )
+
+
+# ---- reap
+
+
+def reap(turn: Turn, epoch: str | None, limit: int) -> list[Reaped]:
+    """End the epochs that are over, then take back what they held, at most `limit` jobs."""
+    over = [epoch] if epoch is not None else _past_deadline(turn)
+    for dead in over:
+        turn.execute(Q["end_worker"], (dead, turn.now))
+    holders = over if epoch is not None else [row[0] for row in turn.execute(Q["ended_with_leases"])]
+    reaped: list[Reaped] = []
+    for dead in holders:
+        reaped += _take_back(turn, dead, limit - len(reaped))
+    turn.execute(Q["forget_workers"], (turn.now - _REMEMBER_ENDED,))
+    return reaped
+
+
+def _past_deadline(turn: Turn) -> list[str]:
+    return [row[0] for row in turn.execute(Q["past_deadline"], (turn.now,))]
+
+
+def _take_back(turn: Turn, epoch: str, limit: int) -> list[Reaped]:
+    reaped: list[Reaped] = []
+    name = turn.execute(Q["worker_name"], (epoch,)).fetchone()
+    for fence, leased_at, ids in turn.execute(Q["leases_of"], (epoch,)).fetchall():
+        held = decode_ids(ids)
+        taken = held[: limit - len(reaped)]
+        if not taken:
+            break
+        worker = (name and name[0]) or epoch
+        reaped += [_crashed(turn, job_id, worker, leased_at) for job_id in taken]
+        keep_lease(turn, fence, held[len(taken) :])
+    return reaped
+
+
+def _crashed(turn: Turn, job_id: JobId, worker: str, leased_at: float) -> Reaped:
+    job = turn.execute(Q["job_row"], (job_id,)).fetchone()
+    task, queue, priority, attempt, crashes, run_at, trail = (
+        job[1],
+        job[2],
+        job[4],
+        job[5],
+        job[6] + 1,
+        job[8],
+        job[11],
+    )
+    entry = AttemptRecord(
+        attempt=attempt + 1,
+        started_at=leased_at,
+        finished_at=turn.now,
+        worker=worker,
+        outcome="crashed",
+        message="the worker died while running this job",
+    )
+    trail = with_entry(trail, entry)
+    turn.execute(Q["crash_job"], (job_id, crashes, trail))
+    turn.add(queue, "running", -1)
+    state = State.QUEUED
+    if _end_if_asked(turn, job, trail):
+        state = State.CANCELLED
+    elif crashes >= POISON:
+        state = State.DEAD
+        _end(turn, job, state, f"its worker died under it {crashes} times", trail)
+    else:
+        turn.place(job_id, queue, -priority, run_at)
+    return Reaped(job_id, task, queue, crashes, state)
+
+
+# ---- prune
+
+
+def prune(turn: Turn, retention: Retention, limit: int) -> int:
+    """Delete what is past its time, then what is over its queue's count; at most `limit` records."""
+    gone = _prune_successes(turn, limit)
+    queues = {row[0] for row in turn.execute(Q["tallies"])}
+    for queue in sorted(queues):
+        gone += _cap_successes(turn, queue, retention.succeeded_count, limit - gone)
+        for state, age, count in (
+            (State.DEAD, retention.dead_age, retention.dead_count),
+            (State.DISCARDED, retention.ended_age, retention.ended_count),
+            (State.CANCELLED, retention.ended_age, retention.ended_count),
+        ):
+            gone += _prune_ended(turn, queue, state, turn.now - age, count, limit - gone)
+    turn.execute(Q["prune_unique"], (turn.now, max(limit, 0)))
+    turn.execute(Q["prune_rate"], (int(turn.now // RATE_SECONDS) - 60,))
+    return gone
+
+
+def _prune_successes(turn: Turn, limit: int) -> int:
+    gone = 0
+    for (n,) in turn.execute(Q["overdue_traces"], (turn.now, 1000)).fetchall():
+        if gone >= limit:
+            return gone
+        row = turn.execute(Q["trace_row"], (n,)).fetchone()
+        queue, keep = row[1], row[3]
+        went = trim_trace(turn, n, lambda entry, keep=keep: entry[8] + keep >= turn.now)  # type: ignore[misc]
+        turn.add(queue, State.SUCCEEDED, -went)
+        gone += went
+    rows = turn.execute(Q["overdue_successes"], (turn.now, limit - gone)).fetchall()
+    return gone + _drop(turn, State.SUCCEEDED, rows)
+
+
+def _drop(turn: Turn, state: State, rows: Iterable[tuple[JobId, str]]) -> int:
+    gone = 0
+    for job_id, queue in rows:
+        turn.execute(Q["drop_final"], (job_id,))
+        turn.add(queue, state, -1)
+        gone += 1
+    return gone
+
+
+def _kept(turn: Turn, queue: str, state: State) -> int:
+    turn.flush_tallies()
+    row = turn.execute(
+        "SELECT n FROM turnout_tally WHERE queue = ? AND what = ?", (queue, state)
+    ).fetchone()
+    return int(row[0]) if row else 0
+
+
+def _cap_successes(turn: Turn, queue: str, most: int, limit: int) -> int:
+    excess = min(_kept(turn, queue, State.SUCCEEDED) - most, limit)
+    gone = 0
+    if excess <= 0:
+        return 0
+    for n, total in turn.execute(Q["oldest_traces"], (queue,)).fetchall():
+        if gone >= excess:
+            break
+        gone += _trim_oldest(turn, n, min(total, excess - gone))
+    turn.add(queue, State.SUCCEEDED, -gone)
+    if gone < excess:
+        row = (queue, State.SUCCEEDED, excess - gone)
+        gone += _drop(turn, State.SUCCEEDED, turn.execute(Q["oldest_ended"], row).fetchall())
+    return gone
+
+
+def _trim_oldest(turn: Turn, n: int, count: int) -> int:
+    body = msgspec.json.decode(turn.execute(Q["trace_row"], (n,)).fetchone()[8])
+    oldest = sorted(body, key=lambda entry: (entry[8], entry[0]))[:count]
+    going = {entry[0] for entry in oldest}
+    return trim_trace(turn, n, lambda entry: entry[0] not in going)
+
+
+def _prune_ended(  # noqa: PLR0913, PLR0917
+    turn: Turn, queue: str, state: State, before: float, most: int, limit: int
+) -> int:
+    if limit <= 0:
+        return 0
+    rows = turn.execute(Q["overdue_ended"], (queue, state, before, limit)).fetchall()
+    gone = _drop(turn, state, rows)
+    excess = min(_kept(turn, queue, state) - most, limit - gone)
+    if excess > 0:
+        rows = turn.execute(Q["oldest_ended"], (queue, state, excess)).fetchall()
+        gone += _drop(turn, state, rows)
+    return gone

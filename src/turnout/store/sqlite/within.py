@@ -1,0 +1,92 @@
+"""The caller's own transaction: enqueue on the connection that the application writes with.
+
+Both must live in one file, because a commit over two WAL files is not atomic. Taken are a `sqlite3`
+connection, and SQLAlchemy's Session, Connection and (inside its own greenlet) AsyncSession. SQLAlchemy
+is not imported: whoever hands one in has done that.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import sys
+from typing import TYPE_CHECKING, Any
+
+from turnout.errors import WithinError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+class Borrowed:
+    """A caller's connection: statements in its transaction, and a hook for after its commit."""
+
+    def __init__(self, connection: Any, path: Path) -> None:
+        self._session: Any = None
+        self._raw: sqlite3.Connection | None = None
+        if isinstance(connection, sqlite3.Connection):
+            self._raw = connection
+            self.execute: Callable[..., Any] = connection.execute
+            self.executemany: Callable[..., Any] = connection.executemany
+        else:
+            self._take_sqlalchemy(connection)
+        self._check_same_file(path)
+        self._begin()
+
+    def _take_sqlalchemy(self, given: Any) -> None:
+        session = getattr(given, "sync_session", None) or getattr(given, "sync_connection", given)
+        if not type(session).__module__.startswith("sqlalchemy.") and not hasattr(
+            session, "exec_driver_sql"
+        ):
+            session = self._unscoped(session)
+        connection = session.connection() if hasattr(session, "get_bind") else session
+        if not hasattr(connection, "exec_driver_sql"):
+            msg = (
+                "within= takes a sqlite3.Connection or SQLAlchemy's Session or Connection, "
+                f"got {type(given).__name__}"
+            )
+            raise WithinError(msg)
+        self._session = session
+        self.execute = lambda sql, values=(): connection.exec_driver_sql(sql, tuple(values))
+        self.executemany = lambda sql, rows: (
+            connection.exec_driver_sql(sql, list(rows)) if rows else None
+        )
+
+    @staticmethod
+    def _unscoped(session: Any) -> Any:
+        registry = getattr(session, "registry", None)  # scoped_session
+        return registry() if callable(registry) else session
+
+    def _check_same_file(self, path: Path) -> None:
+        ours = os.path.realpath(path)
+        for row in self.execute("PRAGMA database_list").fetchall():
+            if row[1] == "main" and row[2] and os.path.realpath(row[2]) == ours:
+                return
+        msg = (
+            f"this connection's database is not {path}: one transaction cannot span two files. Keep the "
+            "jobs in the application's file, or enqueue after the commit"
+        )
+        raise WithinError(msg)
+
+    def _begin(self) -> None:
+        if self._raw is None or self._raw.in_transaction:
+            return
+        if self._raw.isolation_level is None:
+            msg = (
+                "this connection commits each statement by itself (isolation_level=None) and has no "
+                "transaction open: execute BEGIN IMMEDIATE first"
+            )
+            raise WithinError(msg)
+        # What sqlite3 would do before the caller's own INSERT, made early.
+        self._raw.execute("BEGIN IMMEDIATE")
+
+    def after_commit(self, call: Callable[[], None]) -> None:
+        """Call back once the caller's transaction has committed, where that can be known.
+
+        sqlite3 tells nobody about a commit: there, sleeping workers see it at their next poll.
+        """
+        if self._session is None or not hasattr(self._session, "get_bind"):
+            return
+        event = sys.modules["sqlalchemy"].event
+        event.listen(self._session, "after_commit", lambda _session: call(), once=True)

@@ -1,0 +1,113 @@
+"""Runs `async def` tasks on one event loop in a thread of its own.
+
+Each attempt is an asyncio task in a context of its own, so that it can be cancelled and leaks no context
+variables into the next. The loop never talks to the store: when slots are free and nothing waits, it wakes
+a worker thread, which makes the round trip and hands in a batch at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from contextvars import copy_context
+from typing import TYPE_CHECKING
+
+from turnout.worker.attempt import arun_attempt
+from turnout.worker.fetcher import PATIENCE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from turnout.job import JobId, LeasedJob
+    from turnout.worker.crew import Crew
+    from turnout.worker.plan import Plan
+
+
+class AsyncExecutor:
+    """The event loop of one worker process."""
+
+    def __init__(self, crew: Crew, size: int, hungry: Callable[[], None]) -> None:
+        self.size = size
+        self.ready: deque[LeasedJob] = deque()
+        self._crew = crew
+        self._hungry = hungry
+        self._handed_at = 0.0
+        self._tasks: dict[JobId, asyncio.Task[None]] = {}
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._serve, name="turnout-loop", daemon=True)
+
+    def start(self) -> None:
+        """Start the loop's thread."""
+        self._thread.start()
+
+    def _serve(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_forever()
+        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        self._loop.close()
+
+    def free(self) -> int:
+        """Return how many more jobs could start now."""
+        return max(self.size - len(self._tasks) - len(self.ready), 0)
+
+    def hand(self, jobs: Iterable[LeasedJob]) -> None:
+        """Add leased jobs from another thread: one wake for the whole batch."""
+        self._handed_at = time.monotonic()
+        self.ready.extend(jobs)
+        self._loop.call_soon_threadsafe(self._start_some)
+
+    def take_waiting(self) -> list[LeasedJob]:
+        """Take back what has not started."""
+        taken: list[LeasedJob] = []
+        try:
+            while True:
+                taken.append(self.ready.popleft())
+        except IndexError:
+            return taken
+
+    def _start_some(self) -> None:
+        while len(self._tasks) < self.size:
+            try:
+                job = self.ready.popleft()
+            except IndexError:
+                return
+            plan = self._crew.plans[job.task]
+            task = self._loop.create_task(self._run(job, plan), context=copy_context())
+            self._tasks[job.id] = task
+
+    async def _run(self, job: LeasedJob, plan: Plan) -> None:
+        crew = self._crew
+        running = crew.begin(job, plan)
+        outcome = await arun_attempt(plan, running, crew.name)
+        del self._tasks[job.id]
+        crew.end(outcome, plan)
+        if self.ready:
+            self._start_some()
+        else:
+            self._hungry()
+
+    def cancel(self, job_ids: Iterable[JobId] | None = None) -> None:
+        """Cancel these jobs, or all, from another thread."""
+
+        def cancel() -> None:
+            for job_id in list(self._tasks) if job_ids is None else job_ids:
+                task = self._tasks.get(job_id)
+                if task is not None:
+                    task.cancel()
+
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(cancel)
+
+    def attend(self) -> None:
+        """Give back what could not start for too long."""
+        if self.ready and time.monotonic() - self._handed_at > PATIENCE:
+            self._crew.fetcher.hoarded()
+            self._crew.give_back(self.take_waiting())
+
+    def close(self) -> None:
+        """Stop the loop; jobs that still run end here and now, unsettled."""
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(1.0)

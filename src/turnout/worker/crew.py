@@ -1,0 +1,164 @@
+"""What all executors of one worker process share: the epoch, the running jobs, the round trip.
+
+The crew hands leased jobs to the executor of their kind, threads for `def` and an event loop for
+`async def`, and knows every job that runs here, so that a heartbeat can tell one to stop. A job whose
+task is not registered here goes back with a delay, for workers with newer (or older) code.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import secrets
+import time
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from turnout.current import CurrentJob
+from turnout.events import JobStarted
+from turnout.job import JobId, LeasedJob, Outcome
+from turnout.worker.plan import Plan
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from turnout.app import Turnout
+    from turnout.worker.aio import AsyncExecutor
+    from turnout.worker.fetcher import Fetcher
+    from turnout.worker.settler import Settler
+    from turnout.worker.threads import ThreadExecutor
+
+log = logging.getLogger("turnout.worker")
+
+UNKNOWN_TASK_DELAY = (5.0, 15.0)
+
+
+class Crew:
+    """The jobs of this process, and the way from the store to its executors and back."""
+
+    def __init__(self, app: Turnout, name: str, settler: Settler, fetcher: Fetcher) -> None:
+        self.app = app
+        self.name = name
+        self.settler = settler
+        self.fetcher = fetcher
+        self.plans = {task.name: Plan(app, task) for task in list(app.tasks.values())}
+        self.epoch = secrets.token_hex(12)
+        self.running: dict[JobId, CurrentJob] = {}
+        self.stopping = False
+        self.quiet = False
+        self.unknown: Counter[str] = Counter()
+        self.threads: ThreadExecutor
+        self.loop: AsyncExecutor | None = None
+        self._announce = app.events.wants(JobStarted)
+
+    # ---- what a running job may ask of its host
+
+    def note(self, job: LeasedJob, progress: str) -> bool:
+        """Keep a running job's progress; False when the lease was lost."""
+        return self.app.store.note(self.epoch, job, progress)
+
+    # ---- from the store
+
+    def exchange(self) -> int:
+        """Make one round trip and hand out what it brought; return how many jobs that was."""
+        epoch = self.epoch
+        answer = self.fetcher.exchange(epoch, self.room, self._busy)
+        if answer.lost:
+            self.lose(epoch)
+            return 0
+        if answer.leased:
+            self._hand_out(answer.leased)
+        return len(answer.leased)
+
+    def room(self) -> int:
+        """Return how many jobs could be started now.
+
+        Where both kinds of task are known, the scarcer kind of slot decides: what the next job will be is
+        not known before it is leased, and a job without a slot would only wait here.
+        """
+        if self.stopping or self.quiet:
+            return 0
+        if self.loop is None:
+            return self.threads.free()
+        if all(plan.is_async for plan in self.plans.values()):
+            return self.loop.free()
+        return min(self.threads.free(), self.loop.free())
+
+    def _busy(self, queue: str) -> int:
+        running = sum(1 for job in list(self.running.values()) if job.queue == queue)
+        waiting = sum(1 for job in list(self.threads.ready) if job.queue == queue)
+        if self.loop is not None:
+            waiting += sum(1 for job in list(self.loop.ready) if job.queue == queue)
+        return running + waiting
+
+    def _hand_out(self, leased: list[LeasedJob]) -> None:
+        slots = self.threads.size if self.loop is None else self.loop.size
+        self.fetcher.plan_ahead(leased, slots)
+        asynchronous: list[LeasedJob] = []
+        synchronous: list[LeasedJob] = []
+        for job in leased:
+            plan = self.plans.get(job.task)
+            if plan is None:
+                self._put_back_unknown(job)
+            elif plan.is_async:
+                asynchronous.append(job)
+            else:
+                synchronous.append(job)
+        if synchronous:
+            self.threads.hand(synchronous)
+        if asynchronous and self.loop is not None:
+            self.loop.hand(asynchronous)
+
+    def _put_back_unknown(self, job: LeasedJob) -> None:
+        if job.task not in self.unknown:
+            log.warning("task %r is not known to this worker: its jobs go back to wait", job.task)
+        self.unknown[job.task] += 1
+        now = self.app.clock()
+        later = now + random.uniform(*UNKNOWN_TASK_DELAY)
+        self.settler.add(Outcome.released(job, now, run_at=later))
+
+    # ---- around one attempt
+
+    def begin(self, job: LeasedJob, plan: Plan) -> CurrentJob:
+        """Note that an attempt starts."""
+        running = CurrentJob(job, self, self.app.clock(), plan.timeout)
+        self.running[job.id] = running
+        if self._announce:
+            number = job.attempt + 1
+            self.app.events.emit(JobStarted(job.id, job.task, job.queue, number, self.name))
+        return running
+
+    def end(self, outcome: Outcome, plan: Plan) -> None:
+        """Note that an attempt ended, and let its outcome travel."""
+        self.running.pop(outcome.job.id, None)
+        took = outcome.finished_at - outcome.started_at
+        plan.took(took)
+        self.fetcher.took(took)
+        self.settler.add(outcome)
+
+    # ---- back to the store, unrun
+
+    def give_back(self, jobs: Iterable[LeasedJob]) -> None:
+        """Return leased jobs unrun, to their old places."""
+        now = self.app.clock()
+        for job in jobs:
+            self.settler.add(Outcome.released(job, now))
+
+    def give_back_waiting(self) -> None:
+        """Return everything that was leased and has not started."""
+        self.give_back(self.threads.take_waiting())
+        if self.loop is not None:
+            self.give_back(self.loop.take_waiting())
+
+    def lose(self, epoch: str) -> None:
+        """Start over after losing the epoch: what runs is not ours any more and is told so."""
+        if epoch != self.epoch:
+            return
+        log.error("this worker was taken for dead (epoch %s); its jobs went to others", epoch)
+        self.epoch = secrets.token_hex(12)
+        self.threads.take_waiting()
+        if self.loop is not None:
+            self.loop.take_waiting()
+        for job in list(self.running.values()):
+            job.lost = True
+        self.fetcher.not_before = time.monotonic() + 0.1  # until a heartbeat has opened the new one

@@ -1,0 +1,117 @@
+"""Decides how much to lease, and makes the one round trip that settles and leases; an object, not a
+thread: whichever thread finds work running out calls it.
+
+How much: the free slots, plus a look-ahead that keeps them fed for `AHEAD` seconds:
+
+    L = clamp(slots x AHEAD / mean job time, 0, MOST)
+
+It starts at nothing and at most doubles from one lease to the next, so that a new or changed load is met
+cautiously. With all slots busy nothing is leased. A slow task is therefore never prefetched, and what was
+leased and not started within `PATIENCE` goes back to its old place.
+
+Several round trips never overlap: the lock in `exchange` makes outcomes that gather meanwhile ride with
+the next one (group commit without a delay).
+"""  # noqa: D205, D400
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from turnout.errors import StoreError
+from turnout.job import Exchanged, LeasedJob, Want
+from turnout.worker.options import QueueSpec, serving_order
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from turnout.app import Turnout
+    from turnout.worker.settler import Settler
+
+log = logging.getLogger("turnout.worker")
+
+AHEAD = 0.020
+MOST = 100
+PATIENCE = 0.250
+_SMOOTHING = 0.1
+_PAUSE_FIRST, _PAUSE_MOST = 0.05, 5.0
+
+
+class Fetcher:
+    """The way to the store and back, one round trip at a time."""
+
+    def __init__(self, app: Turnout, settler: Settler, specs: tuple[QueueSpec, ...]) -> None:
+        self._store = app.store
+        self._settler = settler
+        self._specs = specs or (QueueSpec("*"),)
+        self._rng = random.Random()
+        self._lock = threading.Lock()
+        self._ahead = 0
+        self._failures = 0
+        self.not_before = 0.0  # monotonic: the store failed, try again then
+        self.mean = 0.0  # seconds a job takes, lately
+
+    def exchange(
+        self, epoch: str, room: Callable[[], int], busy: Callable[[str], int]
+    ) -> Exchanged:
+        """Carry outcomes out and jobs in; `room()` tells the free slots, `busy(queue)` what runs of it.
+
+        A store that fails keeps nothing: the outcomes wait for the next try, which is put off with
+        growing, jittered pauses.
+        """
+        with self._lock:
+            outcomes = self._settler.take()
+            want = self._want(room(), busy)
+            if not outcomes and want is None:
+                return Exchanged([], [])
+            try:
+                answer = self._store.exchange(epoch, outcomes, want)
+            except StoreError as error:
+                self._settler.put_back(outcomes)
+                self._put_off(error)
+                return Exchanged([], [])
+            self._recovered()
+        self._settler.confirm(outcomes, answer)
+        return answer
+
+    def _want(self, free: int, busy: Callable[[str], int]) -> Want | None:
+        if free <= 0:
+            return None
+        limit = min(free + self._ahead, free + MOST)
+        queues = tuple(
+            (spec.name, limit if spec.limit is None else min(limit, spec.limit - busy(spec.name)))
+            for spec in serving_order(self._specs, self._rng)
+        )
+        return Want(tuple(pair for pair in queues if pair[1] > 0), limit)
+
+    def took(self, seconds: float) -> None:
+        """Learn how long one more job took."""
+        self.mean += _SMOOTHING * (seconds - self.mean)
+
+    def plan_ahead(self, leased: list[LeasedJob], slots: int) -> None:
+        """Set the look-ahead of the next lease from this one."""
+        if not leased:
+            self._ahead = 0
+            return
+        useful = slots * AHEAD / max(self.mean, 1e-6)
+        self._ahead = int(min(MOST, useful, 2 * max(self._ahead, len(leased) // 2, 1)))
+
+    def hoarded(self) -> None:
+        """Jobs went back unstarted: look ahead no more, for now."""
+        self._ahead = 0
+
+    def _put_off(self, error: StoreError) -> None:
+        self._failures += 1
+        pause = min(_PAUSE_FIRST * 2 ** min(self._failures, 10), _PAUSE_MOST)
+        pause *= self._rng.uniform(0.5, 1.0)
+        self.not_before = time.monotonic() + pause
+        log.error("the store failed (%s); trying again in %.1f s", error, pause)
+
+    def _recovered(self) -> None:
+        if self._failures:
+            log.warning("the store is back after %d failures", self._failures)
+            self._failures = 0
+            self.not_before = 0.0

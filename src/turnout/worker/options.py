@@ -1,0 +1,103 @@
+"""What a worker is told: queues, sizes, times. Pure values, checked where they enter."""
+
+from __future__ import annotations
+
+import random
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from turnout.config import check_queue_name
+from turnout.errors import ConfigError
+
+_SPEC = re.compile(r"(?P<name>[^=@]+)(=(?P<weight>\d+))?(@(?P<limit>\d+))?")
+
+
+@dataclass(frozen=True, slots=True)
+class QueueSpec:
+    """One queue to serve: by weight if it has one, at most `limit` of its jobs at a time if given."""
+
+    name: str
+    weight: int | None = None
+    limit: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerOptions:
+    """How a worker process works. Times in seconds.
+
+    `queues` empty means all. `threads` run `def` tasks, `concurrency` bounds the `async def` tasks that
+    run at once. A worker that misses its heartbeats for `dead_after` has lost its jobs. On a stop,
+    running jobs have `grace` to finish.
+    """
+
+    queues: tuple[QueueSpec, ...] = ()
+    threads: int = 10
+    concurrency: int = 100
+    processes: int = 1
+    grace: float = 25.0
+    until_empty: bool = False
+    heartbeat: float = 5.0
+    dead_after: float = 30.0
+    log_format: Literal["text", "json"] = "text"
+    log_level: str = "info"
+
+    def __post_init__(self) -> None:
+        faults = [
+            f"{name} must be at least {least}, got {value!r}"
+            for name, value, least in (
+                ("threads", self.threads, 1),
+                ("concurrency", self.concurrency, 1),
+                ("processes", self.processes, 1),
+                ("grace", self.grace, 0),
+                ("heartbeat", self.heartbeat, 0.05),
+            )
+            if value < least
+        ]
+        if self.dead_after < 2 * self.heartbeat:
+            faults.append("dead_after must be at least twice the heartbeat")
+        if self.log_format not in ("text", "json"):
+            faults.append(f"log_format is text or json, got {self.log_format!r}")
+        if faults:
+            raise ConfigError("; ".join(faults))
+
+
+def parse_queues(text: str) -> tuple[QueueSpec, ...]:
+    """Read `critical,default` (strict order), `critical=10,default=5` (by weight), `slow@2` (at most two
+    at a time in a process), or a mix of the last two. Raises ConfigError."""  # noqa: D205, D209
+    specs = tuple(_parse(part.strip()) for part in text.split(",") if part.strip())
+    if len({spec.name for spec in specs}) < len(specs):
+        msg = f"a queue is named twice in {text!r}"
+        raise ConfigError(msg)
+    weighted = [spec for spec in specs if spec.weight is not None]
+    if weighted and len(weighted) < len(specs):
+        msg = f"give each queue of {text!r} a weight (name=weight), or none of them"
+        raise ConfigError(msg)
+    return specs
+
+
+def _parse(part: str) -> QueueSpec:
+    match = _SPEC.fullmatch(part)
+    if match is None:
+        msg = f"a queue is written name, name=weight, name@limit or name=weight@limit, got {part!r}"
+        raise ConfigError(msg)
+    name = match["name"]
+    if name != "*":
+        check_queue_name(name)
+    weight, limit = (int(match[key]) if match[key] else None for key in ("weight", "limit"))
+    if weight == 0 or limit == 0:
+        msg = f"a weight and a limit are at least 1, got {part!r}"
+        raise ConfigError(msg)
+    return QueueSpec(name, weight, limit)
+
+
+def serving_order(specs: tuple[QueueSpec, ...], rng: random.Random) -> list[QueueSpec]:
+    """Return the queues in the order to serve them this time.
+
+    Without weights, as given. With them, a random order in which each place goes to a queue with the
+    probability of its weight among those left: no queue starves, and none is fixed to be last.
+    (Efraimidis and Spirakis, Weighted random sampling with a reservoir, 2006.)
+    """
+    if not specs or specs[0].weight is None:
+        return list(specs)
+    return sorted(specs, key=lambda spec: rng.random() ** (1.0 / (spec.weight or 1)), reverse=True)

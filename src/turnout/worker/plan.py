@@ -1,0 +1,93 @@
+"""What is known of a task before any of its jobs runs, computed once for each task and worker.
+
+The chain of middleware is built here, so that a job pays only for the layers it has, and a job without
+any pays nothing.
+"""
+
+from __future__ import annotations
+
+import random
+from functools import partial
+from inspect import iscoroutinefunction
+from typing import TYPE_CHECKING, Any
+
+from turnout.codec import Signature
+from turnout.current import CurrentJob, current
+from turnout.middleware import compose
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from turnout.app import Turnout
+    from turnout.task import Task
+
+FAST = 0.0005  # seconds: a job below this is not worth waking another thread for
+_SMOOTHING = 0.1
+
+
+class Plan:
+    """How to run the jobs of one task here, and how long they have taken lately."""
+
+    __slots__ = (
+        "app",
+        "call",
+        "decode",
+        "is_async",
+        "keep",
+        "mean",
+        "name",
+        "policy",
+        "rng",
+        "signature",
+        "timeout",
+    )
+
+    def __init__(self, app: Turnout, task: Task[Any, Any, Any]) -> None:
+        self.app = app
+        self.name = task.name
+        self.is_async = task.is_async
+        self.signature: Signature = task.signature
+        self.decode = task.signature.decode
+        self.policy = task.options.policy
+        self.timeout = task.options.timeout
+        self.keep: Callable[[str], float] = (
+            app.config.keep_for if task.options.keep is None else partial(_always, task.options.keep)
+        )
+        self.call = _chain(app, task)
+        self.rng = random.Random()
+        self.mean: float | None = None
+
+    @property
+    def is_fast(self) -> bool:
+        """True once its jobs have proven to end sooner than a thread takes to wake."""
+        return self.mean is not None and self.mean < FAST
+
+    def took(self, seconds: float) -> None:
+        """Learn from one more job."""
+        mean = self.mean
+        self.mean = seconds if mean is None else mean + _SMOOTHING * (seconds - mean)
+
+
+def _always(seconds: float, _queue: str) -> float:
+    return seconds
+
+
+def _chain(app: Turnout, task: Task[Any, Any, Any]) -> Callable[..., Any]:
+    """Return the task's function with the run middleware of its kind around it."""
+    fn = task.fn
+    layers = [layer for layer in app.run_layers if iscoroutinefunction(layer) == task.is_async]
+    if not layers:
+        return fn
+
+    def innermost(job: CurrentJob) -> Any:
+        args, kwargs = job.arguments
+        return fn(*args, **kwargs)
+
+    chain = compose(layers, innermost)
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        job = current.get()
+        job.arguments = args, kwargs
+        return chain(job)
+
+    return run

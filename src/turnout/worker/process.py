@@ -1,0 +1,314 @@
+"""One worker process: wires the parts, keeps the clock, owns the stop sequence.
+
+    starting -> running -> quiet (TSTP) -> stopping -> stopped
+                   |                          ^
+                   +-------- TERM, INT -------+
+
+stopping: no more leases; what was leased and not started goes back; running jobs have `grace` seconds,
+and see `current_job().stopping`. Then coroutines are cancelled and their jobs go back; threads cannot be
+stopped, so the epoch is ended, which gives their jobs back and makes whatever they still settle void. A
+second INT or TERM skips the grace.
+
+The main thread is the clock. While jobs run it ticks every 50 ms (late outcomes, stuck work, timeouts),
+otherwise once a second. Signals interrupt its sleep through a socket pair.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import logging
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from turnout import events
+from turnout.errors import StoreError
+from turnout.job import JobFilter, State, WorkerInfo
+from turnout.worker.aio import AsyncExecutor
+from turnout.worker.crew import Crew
+from turnout.worker.fetcher import Fetcher
+from turnout.worker.identity import host, is_alive, worker_name
+from turnout.worker.joblog import JobLog
+from turnout.worker.settler import Settler
+from turnout.worker.threads import ThreadExecutor
+from turnout.worker.upkeep import Chore, Upkeep
+
+if TYPE_CHECKING:
+    from turnout.app import Turnout
+    from turnout.worker.options import WorkerOptions
+
+log = logging.getLogger("turnout.worker")
+
+TICK = 0.05
+IDLE_TICK = 1.0
+PRUNE_EVERY = 60.0
+_WAIT = 1.0  # seconds at the store's door before looking around
+
+
+class WorkerProcess:
+    """A worker in this process; `run` returns when it has stopped."""
+
+    def __init__(self, app: Turnout, options: WorkerOptions, *, parent: int | None = None) -> None:
+        self.app = app
+        self.options = options
+        self.name = worker_name()
+        self._host = host()
+        self._parent = parent
+        self._started = time.time()
+        settler = Settler(app.events, JobLog(options.log_format), self.name)
+        self.crew = Crew(app, self.name, settler, Fetcher(app, settler, options.queues))
+        self.crew.threads = ThreadExecutor(self.crew, options.threads, self._at_the_door)
+        if any(plan.is_async for plan in self.crew.plans.values()):
+            wake = self._hungry
+            self.crew.loop = AsyncExecutor(self.crew, options.concurrency, wake)
+        self._stops = 0
+        self._failed = False
+        self._inbox, self._outbox = socket.socketpair()
+        for end in (self._inbox, self._outbox):
+            end.setblocking(False)  # noqa: FBT003
+        self._upkeep = Upkeep(
+            [
+                Chore("heartbeat", options.heartbeat, self._heartbeat),
+                Chore("reap", options.heartbeat, self._reap),
+                Chore("prune", PRUNE_EVERY, self._prune),
+            ]
+        )
+
+    # ---- life
+
+    def run(self) -> int:
+        """Work until told to stop; return the exit code, 0 for an orderly end."""
+        self.app.store.setup()
+        self._heartbeat()
+        self.crew.threads.start()
+        if self.crew.loop is not None:
+            self.crew.loop.start()
+        queues = tuple(spec.name for spec in self.options.queues)
+        self.app.events.emit(events.WorkerStarted(self.name, queues))
+        log.info("worker %s started", self.name)
+        try:
+            while not self.crew.stopping:
+                self._tick()
+        finally:
+            self._stop()
+        return int(self._failed)
+
+    def stop(self) -> None:
+        """Ask for an orderly stop, from any thread or signal handler; the second time, a hasty one."""
+        self._stops += 1
+        self.crew.stopping = True
+        self.nudge()
+
+    def quiet(self) -> None:
+        """Lease nothing more; what runs goes on."""
+        self.crew.quiet = True
+        self.crew.give_back_waiting()
+        self.nudge()
+
+    def nudge(self) -> None:
+        """End the clock's sleep."""
+        try:
+            self._outbox.send(b"!")
+        except OSError:  # full means that it will wake anyway
+            return
+
+    def install_signals(self) -> None:
+        """Listen to TERM, INT, TSTP and TTIN; main thread of the main interpreter only."""
+        signal.signal(signal.SIGTERM, lambda *_: self.stop())
+        signal.signal(signal.SIGINT, lambda *_: self.stop())
+        if hasattr(signal, "SIGTSTP"):
+            signal.signal(signal.SIGTSTP, lambda *_: self.quiet())
+        if hasattr(signal, "SIGTTIN"):
+            faulthandler.register(signal.SIGTTIN, file=sys.stderr, all_threads=True)
+
+    # ---- the clock
+
+    def _tick(self) -> None:
+        self._sleep(TICK if self._is_busy() else IDLE_TICK)
+        self._upkeep.run_due()
+        self._attend()
+        if self._parent is not None and os.getppid() != self._parent:
+            log.warning("the supervisor is gone: stopping")
+            self.stop()
+
+    def _is_busy(self) -> bool:
+        crew = self.crew
+        waiting = crew.threads.ready or (crew.loop is not None and crew.loop.ready)
+        return bool(crew.running or waiting or len(crew.settler))
+
+    def _sleep(self, seconds: float) -> None:
+        seconds = min(seconds, self._upkeep.until_next())
+        readable, _, _ = select.select([self._inbox], [], [], seconds)
+        if readable:
+            self._inbox.recv(64)
+
+    def _attend(self) -> None:
+        """See to what the executors do not notice by themselves."""
+        self.crew.threads.attend()
+        if self.crew.loop is not None:
+            self.crew.loop.attend()
+        if len(self.crew.settler) and self.crew.fetcher.not_before <= time.monotonic():
+            self._flush()
+
+    def _flush(self) -> None:
+        """Settle what waits, leasing nothing: bounds what a crash can run twice to two ticks."""
+        crew = self.crew
+        answer = crew.fetcher.exchange(crew.epoch, lambda: 0, lambda _queue: 0)
+        if answer.lost:
+            crew.lose(crew.epoch)
+
+    def _hungry(self) -> None:
+        self.crew.threads.wake_one()
+
+    def _at_the_door(self) -> None:
+        """Wait for work, as the leading thread."""
+        if self.options.until_empty and self._is_drained():
+            self.stop()
+            return
+        try:
+            self.app.store.wait(self._info(), _WAIT)
+        except StoreError as error:
+            log.error("waiting failed: %s", error)  # noqa: TRY400
+            time.sleep(TICK)
+        if not self.crew.stopping:
+            self.nudge()
+
+    def _is_drained(self) -> bool:
+        if self._is_busy():
+            return False
+        live = JobFilter(states=(State.RUNNING,))
+        ready = JobFilter(view="ready")
+        return not self.app.store.find(live, limit=1) and not self._serves(ready)
+
+    def _serves(self, ready: JobFilter) -> bool:
+        names = [spec.name for spec in self.options.queues] or ["*"]
+        if "*" in names:
+            return bool(self.app.store.find(ready, limit=1))
+        return any(
+            stats.ready for stats in self.app.store.count() if stats.queue in names
+        )
+
+    # ---- chores
+
+    def _info(self) -> WorkerInfo:
+        crew = self.crew
+        state = "stopping" if crew.stopping else "quiet" if crew.quiet else "running"
+        slots = self.options.threads
+        if crew.loop is not None:
+            slots += self.options.concurrency
+        return WorkerInfo(
+            epoch=crew.epoch,
+            name=self.name,
+            host=self._host,
+            pid=os.getpid(),
+            queues=tuple(spec.name for spec in self.options.queues) or ("*",),
+            concurrency=slots,
+            started_at=self._started,
+            running=len(crew.running),
+            state=state,  # type: ignore[arg-type]
+            version=_version(),
+        )
+
+    def _heartbeat(self) -> None:
+        crew, info = self.crew, self._info()
+        orders = self.app.store.heartbeat(info, ttl=self.options.dead_after)
+        if orders.lost:
+            crew.lose(info.epoch)
+            self.app.store.heartbeat(self._info(), ttl=self.options.dead_after)
+        for job_id in orders.cancel:
+            job = crew.running.get(job_id)
+            if job is not None:
+                job.cancelled = True
+        if orders.cancel and crew.loop is not None:
+            crew.loop.cancel(orders.cancel)
+
+    def _reap(self) -> None:
+        """Take back the jobs of the dead: past their deadline, or seen dead on this machine."""
+        store = self.app.store
+        for worker in store.workers():
+            gone = worker.host == self._host and not is_alive(worker.pid)
+            if gone:
+                self._report(store.reap(epoch=worker.epoch))
+        self._report(store.reap())
+
+    @staticmethod
+    def _report(reaped: object) -> None:
+        if reaped:
+            log.warning("took back jobs of dead workers: %s", reaped)
+
+    def _prune(self) -> None:
+        self.app.store.prune(self.app.config.retention())
+
+    # ---- the end
+
+    def _stop(self) -> None:
+        crew = self.crew
+        crew.stopping = True
+        crew.give_back_waiting()
+        crew.threads.close()
+        self.app.store.wake(self._info())
+        hasty = self._stops > 1
+        deadline = time.monotonic() + (0 if hasty else self.options.grace)
+        self._let_finish(deadline)
+        if crew.running:
+            self._interrupt()
+        self._say_goodbye()
+        log.info("worker %s stopped", self.name)
+        seconds = time.time() - self._started
+        self.app.events.emit(events.WorkerStopped(self.name, seconds))
+
+    def _let_finish(self, deadline: float) -> None:
+        stops = self._stops
+        while self.crew.running and time.monotonic() < deadline and self._stops == stops:
+            self._sleep(TICK)
+            self._upkeep.run_due()
+            self._attend()
+
+    def _interrupt(self) -> None:
+        left = ", ".join(f"{job.task} {job.id}" for job in list(self.crew.running.values())[:10])
+        log.warning("still running at the end of the grace, going back to the queue: %s", left)
+        if self.crew.loop is not None:
+            self.crew.loop.cancel()
+            patience = time.monotonic() + 1.0
+            while self.crew.running and time.monotonic() < patience:
+                self._sleep(TICK)
+
+    def _say_goodbye(self) -> None:
+        crew = self.crew
+        try:
+            if len(crew.settler):
+                self._flush()
+            last = self._info()
+            for job in list(crew.running.values()):
+                job.lost = True
+            stopped = _replace(last, state="stopped")
+            self.app.store.heartbeat(stopped, ttl=self.options.dead_after)
+        except StoreError as error:
+            self._failed = True
+            log.error("could not say goodbye, others will take over: %s", error)  # noqa: TRY400
+        if crew.loop is not None:
+            crew.loop.close()
+
+
+def _replace(info: WorkerInfo, *, state: str) -> WorkerInfo:
+    import msgspec  # noqa: PLC0415
+
+    return msgspec.structs.replace(info, state=state)
+
+
+def _version() -> str:
+    import turnout  # noqa: PLC0415
+
+    return turnout.__version__
+
+
+def run_in_thread(worker: WorkerProcess) -> threading.Thread:
+    """Start a worker in a thread of this process, for tests and embedding; stop it by `worker.stop()`."""
+    thread = threading.Thread(target=worker.run, name="turnout-worker", daemon=True)
+    thread.start()
+    return thread

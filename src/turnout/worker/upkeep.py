@@ -1,0 +1,63 @@
+"""The periodic chores of a worker, as a table: name, interval, function.
+
+The main thread of the process runs them between its ticks. Each interval is jittered, so that workers
+started together do not stay together; a chore that fails is logged and tried again at its next turn.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from turnout.errors import StoreError
+
+log = logging.getLogger("turnout.worker")
+
+_JITTER = 0.2
+
+
+@dataclass(slots=True)
+class Chore:
+    """One row of the table. `every` in seconds; `due` is monotonic."""
+
+    name: str
+    every: float
+    work: Callable[[], None]
+    due: float = field(default_factory=time.monotonic)
+
+    def run(self) -> None:
+        """Do it, and set the next turn."""
+        self.due = time.monotonic() + self.every * random.uniform(1 - _JITTER, 1)
+        try:
+            self.work()
+        except StoreError as error:
+            log.error("%s failed: %s", self.name, error)  # noqa: TRY400 - the message says it all
+        except Exception:
+            log.exception("%s failed", self.name)
+
+
+class Upkeep:
+    """The table."""
+
+    def __init__(self, chores: list[Chore]) -> None:
+        self._chores = chores
+
+    def run_due(self) -> None:
+        """Run what is due."""
+        now = time.monotonic()
+        for chore in self._chores:
+            if chore.due <= now:
+                chore.run()
+
+    def hasten(self, name: str) -> None:
+        """Make a chore due now."""
+        for chore in self._chores:
+            if chore.name == name:
+                chore.due = 0.0
+
+    def until_next(self) -> float:
+        """Return the seconds until the next chore is due."""
+        return max(min(chore.due for chore in self._chores) - time.monotonic(), 0.0)

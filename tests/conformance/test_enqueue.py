@@ -1,0 +1,106 @@
+"""enqueue: record jobs, all or none."""
+
+from __future__ import annotations
+
+import pytest
+
+from conformance.builders import (
+    T,
+    bury,
+    finish,
+    job_id,
+    known,
+    lease,
+    new_job,
+    numbers,
+    open_epoch,
+    put,
+    running,
+    state_of,
+    stats,
+)
+from turnout.errors import WithinError
+from turnout.job import JobRecord, State
+
+
+def test_ids_come_back_in_the_order_of_the_jobs(store):
+    assert numbers(put(store, new_job(2), new_job(1), new_job(3))) == [2, 1, 3]
+
+
+def test_nothing_to_enqueue_is_no_error(store):
+    assert store.enqueue([]) == []
+
+
+def test_every_field_is_kept(store):
+    put(
+        store,
+        new_job(
+            1, "mail", task="m.send", args='{"to":"ä\\u0000"}', priority=-7,
+            run_at=T + 5, expires_at=T + 50, context='{"request":"r1"}',
+        ),
+    )  # fmt: skip
+    assert known(store, 1) == JobRecord(
+        id=job_id(1),
+        task="m.send",
+        queue="mail",
+        state=State.QUEUED,
+        args='{"to":"ä\\u0000"}',
+        priority=-7,
+        enqueued_at=T,
+        run_at=T + 5,
+        expires_at=T + 50,
+        context='{"request":"r1"}',
+    )
+
+
+def test_without_run_at_a_job_is_ready_at_once(store):
+    put(store, new_job(1))
+    assert known(store, 1).run_at == T
+    assert stats(store).ready == 1
+
+
+def test_with_run_at_ahead_a_job_is_scheduled(store):
+    put(store, new_job(1, run_at=T + 1))
+    assert (stats(store).ready, stats(store).scheduled) == (0, 1)
+
+
+def test_a_past_run_at_is_kept_and_decides_the_order(store):
+    open_epoch(store)
+    put(store, new_job(1), new_job(2, run_at=T - 60))
+    assert numbers(lease(store)) == [2, 1]
+
+
+def test_a_known_id_is_not_recorded_again_and_answers_as_if_it_had_been(store):
+    put(store, new_job(1, args='{"first":true}'))
+    assert numbers(put(store, new_job(1, args='{"second":true}'), new_job(2))) == [1, 2]
+    assert known(store, 1).args == '{"first":true}'
+    assert stats(store).ready == 2
+
+
+def test_the_same_id_twice_in_one_call_is_one_job(store):
+    assert numbers(put(store, new_job(1), new_job(1))) == [1, 1]
+    assert stats(store).ready == 1
+
+
+@pytest.mark.parametrize("state", [State.RUNNING, State.SUCCEEDED, State.DEAD])
+def test_a_repeated_enqueue_makes_no_double_whatever_became_of_the_job(store, state):
+    if state is State.RUNNING:
+        running(store, new_job(1))
+    elif state is State.DEAD:
+        bury(store, new_job(1))
+    else:
+        finish(store, new_job(1))
+    assert numbers(put(store, new_job(1))) == [1]
+    assert state_of(store, 1) is state
+    assert stats(store).ready == 0
+
+
+def test_a_store_that_cannot_join_a_transaction_says_so_and_records_nothing(store):
+    with pytest.raises(WithinError):
+        store.enqueue([new_job(1)], within=object(), now=T)
+    assert state_of(store, 1) is None
+
+
+def test_a_thousand_jobs_go_in_one_call(store):
+    assert len(put(store, *(new_job(n) for n in range(1_000)))) == 1_000
+    assert stats(store).ready == 1_000
