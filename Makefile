@@ -44,7 +44,7 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 demo: $(READY) ## run the order page: slow calls in the request, then as jobs, then with everything failing
-	@$(BIN)/python examples/orders/demo.py
+	@$(BIN)/python -m examples.orders.demo
 
 test: $(READY) ## run the whole suite
 	$(BIN)/python -m pytest -q -n $(JOBS) $(PYTEST_ARGS) $(FAST)

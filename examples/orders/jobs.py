@@ -17,8 +17,9 @@ from .clients import CardDeclined, RateLimited, ServiceDown
 
 jobs = Turnout(f"sqlite:///{database.PATH}")
 
-# About 1/2, 1, 2, 2, ... seconds, each with jitter, so that a demo sees the end of it. Leave
-# `wait=` out in production: the default grows to days, and outlives a provider's bad night.
+# About 1/2, 1, 2, 2, ... seconds, each with jitter, so that a demo sees the end of it. In
+# production leave `wait=` out and allow more attempts: the default waits 16 s, 31 s, 96 s, ...
+# and so outlives a provider's bad night.
 SOON = exponential(0.5, most=2.0)
 
 RULES = [

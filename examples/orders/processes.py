@@ -69,8 +69,8 @@ class Stage:
         until("the web server", lambda: answers(port))
 
     def start_worker(self, threads: int) -> None:
-        command = ["turnout", "worker", "examples.orders.jobs", "--threads", str(threads)]
-        self.worker = self._start("worker", *command)
+        options = ["--threads", str(threads), "--grace", "5"]
+        self.worker = self._start("worker", "turnout", "worker", "examples.orders.jobs", *options)
         until("the worker", self.jobs.store.workers)
 
     def control(self, service: str, **wish: Any) -> None:
@@ -84,7 +84,7 @@ class Stage:
     def kill_worker(self, name: str) -> float:
         """Kill the worker process of this name with -9; return when that was."""
         (pid,) = (worker.pid for worker in self.jobs.store.workers() if worker.name == name)
-        if os.getpgid(pid) != self.worker.pid:
+        if os.getsid(pid) != self.worker.pid:
             msg = f"expected process {pid} to be a child of the worker started here; not killed"
             raise RuntimeError(msg)
         os.kill(pid, signal.SIGKILL)
@@ -114,7 +114,7 @@ class Stage:
         return text if text.endswith("\n") else ""
 
 
-def stop(child: subprocess.Popen[bytes], patience: float = 8.0) -> None:
+def stop(child: subprocess.Popen[bytes], patience: float = 12.0) -> None:
     """Ask a child to end; when it does not, end it and everything that it started."""
     child.terminate()
     try:

@@ -1,7 +1,7 @@
 """`Turnout`: the one object an application makes. It knows its tasks, its store, its extensions.
 
-Nothing is opened before the first job: importing an application costs no connection. All methods may be
-called from any thread, and after a fork.
+Nothing is opened before the first job: importing an application costs no connection. All methods
+may be called from any thread, and after a fork.
 """
 
 from __future__ import annotations
@@ -51,8 +51,10 @@ class Turnout:
     def __init__(self, url: str | None = None, **settings: Any) -> None:
         """Take a store URL and settings; connect to nothing yet.
 
-        Without a `url`, TURNOUT_URL counts, else sqlite:///jobs.db. Settings: `queues` (a strict list),
-        `default_queue`, `max_payload` and `max_result` in bytes, `keep` (seconds that a success stays
+        Without a `url`, TURNOUT_URL counts, else sqlite:///jobs.db. Settings: `queues` (a strict
+        list),
+        `default_queue`, `max_payload` and `max_result` in bytes, `keep` (seconds that a success
+        stays
         visible; or a dict by queue, "*" for the rest), `keep_count` a queue, `dead_age` in seconds,
         `dead_count`. Raises ConfigError with every fault at once.
         """
@@ -119,11 +121,15 @@ class Turnout:
     def task(self, fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         """Register a function as a task.
 
-        `queue` and `priority` (-100..100, larger sooner) are for all its jobs; `on_error` holds rules made
+        `queue` and `priority` (-100..100, larger sooner) are for all its jobs; `on_error` holds
+        rules made
         by `retry_on` and `discard_on`, tried in order; errors that no rule names are retried up to
-        `attempts` runs, waiting by `wait`. `timeout` bounds one attempt, `expires` the time until the first
-        start, `keep` how long a success stays visible: seconds or timedelta. `unique=True` lets one job
-        with the same arguments exist, a callable returns the key; `unique_until` start, finish, or time
+        `attempts` runs, waiting by `wait`. `timeout` bounds one attempt, `expires` the time until
+        the first
+        start, `keep` how long a success stays visible: seconds or timedelta. `unique=True` lets
+        one job
+        with the same arguments exist, a callable returns the key; `unique_until` start, finish, or
+        time
         (then `unique_for` says how long). Raises ConfigError for what cannot be, at decoration.
         """
         if fn is not None:
@@ -204,8 +210,8 @@ class Turnout:
     def within(self, connection: object) -> Iterator[None]:
         """Enqueue in the caller's own transaction while the block lasts.
 
-        The jobs exist exactly when that transaction commits. Raises WithinError, at the enqueue, for a
-        connection that the store cannot share.
+        The jobs exist exactly when that transaction commits. Raises WithinError, at the enqueue,
+        for a connection that the store cannot share.
         """
         token = _within.set((self, connection))
         try:
@@ -224,15 +230,20 @@ class Turnout:
     # ---- extensions
 
     def around_enqueue(self, layer: M) -> M:
-        """Register `layer(job, proceed)`: return `proceed(job)`, with the job changed, or None to veto."""
+        """Register `layer(job, proceed)`, which returns `proceed(job)` or, as a veto, None.
+
+        It may hand on a changed copy of the job.
+        """
         check_middleware(layer)
         self._enqueue_layers.append(layer)
         self._shape = compose(self._enqueue_layers, lambda job: job)
         return layer
 
     def around_run(self, layer: M) -> M:
-        """Register `layer(current, proceed)` around each attempt; `def` for sync tasks, `async def` for
-        async ones."""  # noqa: D205, D209
+        """Register `layer(current, proceed)` around each attempt.
+
+        `def` layers wrap `def` tasks, `async def` layers wrap `async def` tasks.
+        """
         check_middleware(layer)
         self.run_layers.append(layer)
         return layer
@@ -264,7 +275,9 @@ class Turnout:
         try:
             return msgspec.json.encode(values).decode()
         except (TypeError, ValueError) as error:
-            msg = f"a context variable that travels with jobs holds a value that is not JSON: {error}"
+            msg = (
+                f"a context variable that travels with jobs holds a value that is not JSON: {error}"
+            )
             raise ArgumentError(msg) from error
 
     def restore_context(self, text: str) -> None:
@@ -289,7 +302,7 @@ def _new(item: PreparedJob[Any]) -> NewJob:
 class TaskMaker:
     """The decorator behind `@jobs.task(...)`, with its options checked."""
 
-    def __init__(  # noqa: PLR0913
+    def __init__(
         self,
         app: Turnout,
         *,
@@ -352,7 +365,7 @@ def _check_unique(options: TaskOptions) -> None:
 
 
 def _default_name(fn: Callable[..., Any]) -> str:
-    """Return module.qualname; of a program run as a script, the file's stem in place of __main__."""
+    """Return module.qualname; in a script, the file's stem stands in for __main__."""
     module = fn.__module__
     if module == "__main__":
         spec = getattr(sys.modules["__main__"], "__spec__", None)

@@ -27,7 +27,7 @@ class Host(Protocol):
 
 
 class CurrentJob:
-    """One attempt, seen from inside the task. Reading costs nothing; `progress` writes to the store."""
+    """One attempt, seen from inside the task. Only `progress` writes to the store."""
 
     __slots__ = (
         "_host",

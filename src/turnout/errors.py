@@ -1,25 +1,25 @@
 """Every exception that Turnout raises, in one tree.
 
-    TurnoutError
-    ├── ConfigError            a setting, option or URL is wrong
-    │   └── UnknownTask        a name that no registered task answers to
-    ├── EnqueueError           a job was refused at enqueue; nothing was recorded
-    │   ├── ArgumentError      an argument does not fit the task's signature or JSON
-    │   ├── PayloadTooLarge    the encoded arguments exceed the limit
-    │   └── WithinError        the caller's connection cannot carry the job
-    ├── StoreError             the store refused or failed
-    │   ├── StoreUnavailable   it cannot be reached, opened, read or written
-    │   ├── StoreBusy          it stayed locked for longer than the patience
-    │   └── SchemaError        it holds something else, or a newer Turnout's schema
-    ├── JobError               about one job
-    │   ├── JobNotFound        no trace of it is left
-    │   ├── JobFailed          `wait` or `result` met a job that ended without success
-    │   └── JobTimeout         an attempt ran for longer than its task's `timeout`
-    └── ControlFlow            raised *by* tasks to say what should happen next
-        ├── Retry              try again, counting this attempt
-        ├── Snooze             try again, not counting it
-        ├── Discard            give up on purpose
-        └── Cancel             stop: a person or program no longer wants it
+TurnoutError
+├── ConfigError            a setting, option or URL is wrong
+│   └── UnknownTask        a name that no registered task answers to
+├── EnqueueError           a job was refused at enqueue; nothing was recorded
+│   ├── ArgumentError      an argument does not fit the task's signature or JSON
+│   ├── PayloadTooLarge    the encoded arguments exceed the limit
+│   └── WithinError        the caller's connection cannot carry the job
+├── StoreError             the store refused or failed
+│   ├── StoreUnavailable   it cannot be reached, opened, read or written
+│   ├── StoreBusy          it stayed locked for longer than the patience
+│   └── SchemaError        it holds something else, or a newer Turnout's schema
+├── JobError               about one job
+│   ├── JobNotFound        no trace of it is left
+│   ├── JobFailed          `wait` or `result` met a job that ended without success
+│   └── JobTimeout         an attempt ran for longer than its task's `timeout`
+└── ControlFlow            raised *by* tasks to say what should happen next
+    ├── Retry              try again, counting this attempt
+    ├── Snooze             try again, not counting it
+    ├── Discard            give up on purpose
+    └── Cancel             stop: a person or program no longer wants it
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ _POLL_FIRST, _POLL_MOST = 0.005, 0.2
 
 
 class Job(Generic[R]):
-    """A job that was enqueued, or, with `enqueued` False, refused because its unique key is taken."""
+    """A job that was enqueued; with `enqueued` False, refused for its unique key."""
 
     __slots__ = ("_app", "enqueued", "id", "task")
 
@@ -39,14 +39,14 @@ class Job(Generic[R]):
     def refresh(self) -> JobRecord:
         """Return what is known of the job now, in whatever state it is.
 
-        Raises JobNotFound when nothing is: the id is wrong, the record was pruned, or the transaction
-        that enqueued it has not committed.
+        Raises JobNotFound when nothing is: the id is wrong, the record was pruned, or the
+        transaction that enqueued it has not committed.
         """
         found = self._app.store.find(JobFilter(ids=(self.id,)), limit=1)
         if not found:
             msg = (
-                f"no trace of job {self.id}: it was never recorded here, was deleted, or its record is "
-                "past its keeping time"
+                f"no trace of job {self.id}: it was never recorded here, was deleted, or its "
+                "record is past its keeping time"
             )
             raise JobNotFound(msg)
         return found[0]
@@ -58,7 +58,8 @@ class Job(Generic[R]):
     def wait(self, timeout: float | None = None) -> R:
         """Block until the job has ended and return what its task returned.
 
-        `timeout` in seconds. Raises JobFailed when it ended in any other way than success, JobTimeout when
+        `timeout` in seconds. Raises JobFailed when it ended in any other way than success,
+        JobTimeout when
         the time is up (the job goes on). A result that was not kept comes back as None.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -72,7 +73,7 @@ class Job(Generic[R]):
             time.sleep(pause)
             pause = min(pause * 1.5, _POLL_MOST)
 
-    async def await_result(self, timeout: float | None = None) -> R:
+    async def await_result(self, timeout: float | None = None) -> R:  # noqa: ASYNC109 - as `wait`
         """Wait as `wait` does, without blocking the event loop."""
         deadline = None if timeout is None else time.monotonic() + timeout
         pause = _POLL_FIRST

@@ -309,7 +309,10 @@ class JobFilter(Struct, frozen=True, kw_only=True):
 
 
 class QueueStats(Struct, frozen=True, kw_only=True):
-    """One queue's numbers, from maintained counters. `oldest_at`: run_at of its oldest ready job."""
+    """One queue's numbers, from maintained counters.
+
+    `oldest_at` is the `run_at` of its oldest ready job.
+    """
 
     queue: str
     paused: bool = False
@@ -325,7 +328,10 @@ class QueueStats(Struct, frozen=True, kw_only=True):
 
 
 class Retention(Struct, frozen=True, kw_only=True):
-    """How long final jobs are kept. Ages in seconds, counts a queue; successes carry their own age."""
+    """How long final jobs are kept: ages in seconds, counts a queue.
+
+    Successes carry their own age.
+    """
 
     succeeded_count: int = 100_000
     dead_age: float = 180 * 86_400.0

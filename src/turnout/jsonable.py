@@ -172,11 +172,11 @@ def _too_deep(value: object) -> bool:
 
 
 def same(one: Any, other: Any) -> bool:
-    """Tell whether two values are equal; types decide where comparing them raises."""
+    """Tell whether two values are equal; those that raise when compared are not."""
     try:
         return bool(one == other)
     except Exception:  # noqa: BLE001 - __eq__ is user code, and arrays refuse to be a bool
-        return type(one) is type(other)
+        return False
 
 
 def _first(found: Iterator[str | None]) -> str | None:

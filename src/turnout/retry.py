@@ -185,7 +185,8 @@ class Policy:
             told = None if error.after is None else min(error.after, MAX_ASKED)
             whose = ", as the task asked"
         else:
-            told, whose = retry_after(error, now), ", as Retry-After asked"
+            # A service that says 0 names no time: the usual wait, or all would be back at once.
+            told, whose = retry_after(error, now) or None, ", as Retry-After asked"
         if told is None:
             wait = self.wait if rule is None else rule.wait
             return wait.delay(number, error, rng), ""

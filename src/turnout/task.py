@@ -70,9 +70,7 @@ class PreparedJob(Generic[R]):
 class Task(Generic[P, R, C]):
     """A registered function and its options."""
 
-    def __init__(
-        self, app: Turnout, fn: Callable[P, C], name: str, options: TaskOptions
-    ) -> None:
+    def __init__(self, app: Turnout, fn: Callable[P, C], name: str, options: TaskOptions) -> None:
         self.app = app
         self.fn = fn
         self.name = name
@@ -93,8 +91,8 @@ class Task(Generic[P, R, C]):
     def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
         """Record a job of this task; returns once the store has it.
 
-        Raises ArgumentError or PayloadTooLarge for arguments that cannot travel, StoreError when the store
-        cannot take it. In either case nothing was recorded.
+        Raises ArgumentError or PayloadTooLarge for arguments that cannot travel, StoreError when
+        the store cannot take it. In either case nothing was recorded.
         """
         return self.app.record(self.build(args, kwargs, _AS_IS))
 
@@ -106,7 +104,7 @@ class Task(Generic[P, R, C]):
         """Check and encode a job for `enqueue_many`, recording nothing."""
         return PreparedJob(self.build(args, kwargs, _AS_IS))
 
-    def using(  # noqa: PLR0913
+    def using(
         self,
         *,
         delay: float | timedelta | None = None,
@@ -119,9 +117,12 @@ class Task(Generic[P, R, C]):
     ) -> BoundTask[P, R]:
         """Return this task with other options for the calls that follow.
 
-        `delay` in seconds or `run_at` as an aware datetime; `priority` from -100 to 100, larger sooner;
-        `expires` is the latest start, in seconds from now or as an aware datetime; `unique` is a key that at
-        most one such job may hold; `within` is the caller's own connection or session. Raises ConfigError.
+        `delay` in seconds or `run_at` as an aware datetime; `priority` from -100 to 100, larger
+        sooner;
+        `expires` is the latest start, in seconds from now or as an aware datetime; `unique` is a
+        key that at
+        most one such job may hold; `within` is the caller's own connection or session. Raises
+        ConfigError.
         """
         options = CallOptions(
             delay=delay,
@@ -243,7 +244,7 @@ def check_priority(priority: int) -> int:
 
 
 def check_key(key: str) -> str:
-    """Return a unique key; raise ConfigError unless it is text of 1 to 500 characters without NUL."""
+    """Return a unique key; raise ConfigError unless it is 1 to 500 characters without NUL."""
     if not isinstance(key, str) or not 1 <= len(key) <= 500 or "\0" in key:  # noqa: PLR2004
         msg = f"a unique key is text of 1 to 500 characters without NUL, got {key!r:.80}"
         raise ConfigError(msg)

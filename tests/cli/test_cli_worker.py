@@ -41,6 +41,7 @@ def handed(monkeypatch):
             return seen.get("code", 0)
 
     monkeypatch.setattr(supervisor, "Supervisor", Supervisor)
+    monkeypatch.setattr("turnout.cli.logs.set_up_logging", lambda _options: None)
     return seen
 
 
@@ -119,7 +120,7 @@ def reloading(folder):
     (folder / "child.py").write_text(MARKING + "import signal\nsignal.pause()\n")
     code = (
         "import sys; from turnout.cli.reload import Reloader\n"
-        "sys.exit(abs(Reloader([sys.executable, 'child.py'], interval=0.05).run()))"
+        "sys.exit(Reloader([sys.executable, 'child.py'], interval=0.05).run())"
     )
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen([sys.executable, "-c", code], env=env, stderr=subprocess.PIPE) as child:
@@ -137,7 +138,7 @@ def test_a_change_starts_the_program_anew(folder, reloading):
     until(lambda: starts(folder) == 3)
 
     reloading.send_signal(signal.SIGTERM)
-    assert reloading.wait(20) == signal.SIGTERM
+    assert reloading.wait(20) == 128 + signal.SIGTERM
     assert b"shop/new.py changed: starting the worker anew" in reloading.stderr.read()
 
 
@@ -153,14 +154,14 @@ def test_a_program_that_ended_waits_for_a_change(folder, reloading):
     (folder / "child.py").write_text(MARKING + "import signal\nsignal.pause()\n")
     until(lambda: starts(folder) == 3)
     reloading.send_signal(signal.SIGINT)
-    assert reloading.wait(20) in (signal.SIGINT, 1)
+    assert reloading.wait(20) == 128 + signal.SIGINT
 
 
 def test_a_signal_that_comes_before_the_child_reaches_it(folder):
     reloader = Reloader([sys.executable, "-c", "import signal; signal.pause()"], folder)
     reloader._on_signal(signal.SIGTERM, None)
 
-    assert reloader.run() == -signal.SIGTERM
+    assert reloader.run() == 128 + signal.SIGTERM
 
 
 @pytest.mark.process
@@ -174,6 +175,8 @@ def test_the_real_worker_runs_what_the_command_line_enqueued(cli, shop, program)
         env=env, capture_output=True, check=False, text=True, timeout=50,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+    assert "enqueues survive a power cut" in done.stderr
+    assert f"succeeded shop.jobs.charge {job_id} queue=critical attempt=1" in done.stderr
     assert shop.state(job_id) is State.SUCCEEDED
     assert cli("jobs", "show", job_id).stdout.startswith("Yes: it succeeded")
 

@@ -1,23 +1,14 @@
-"""The stores that must all keep the same promises; each test here runs once on every one of them.
-
-A further store is one more line in `URLS`: a function from a temporary directory to a URL.
-"""
+"""Every test of this folder that asks for `store` runs once on each of `stores.URLS`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 
+from conformance.stores import URLS
 from turnout.store import open_store
 from turnout.store.protocol import Store
-
-URLS: dict[str, Callable[[Path], str]] = {
-    "memory": lambda _folder: "memory:",
-    "sqlite": lambda folder: f"sqlite:///{folder}/jobs.db",
-}
-"""Store name -> where an empty one of its kind may be made, given an empty folder."""
 
 
 @pytest.fixture(params=URLS)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+import pytest
+
 from conformance.builders import T, known, lease, new_job, numbers, open_epoch, put, worker
 from turnout.store import open_store
 
@@ -50,6 +52,7 @@ def test_without_a_now_the_stores_own_clock_counts(store):
     assert seen.deadline > T
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_child_may_use_the_store_after_a_fork(store):
     put(store, new_job(1))
     child = os.fork()

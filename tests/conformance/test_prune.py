@@ -92,7 +92,9 @@ def test_the_dead_are_kept_while_the_discarded_go(store):
 def test_what_is_queued_or_running_is_never_pruned(store):
     running(store, new_job(1))
     put(store, new_job(2), new_job(3, run_at=T + 60))
-    everything = Retention(0, 0.0, 0, 0.0, 0)
+    everything = Retention(
+        succeeded_count=0, dead_age=0.0, dead_count=0, ended_age=0.0, ended_count=0
+    )
     assert store.prune(everything, now=T + 999 * DAY) == 0
     assert found(store) == [3, 2, 1]
 

@@ -9,7 +9,7 @@ and repeating would then never stop.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from typing import Any
@@ -185,7 +185,7 @@ def _walk(store: Store, where: JobFilter) -> Iterator[int]:
 
 
 @contextmanager
-def _progress(action: Action) -> Iterator[Callable[[int], None]]:
+def _progress(action: Action) -> Generator[Callable[[int], None], None, None]:
     """Show what has been changed so far, on a terminal's stderr only."""
     if not sys.stderr.isatty():
         yield lambda _n: None

@@ -67,10 +67,11 @@ class Reloader:
         self._child: subprocess.Popen[bytes] | None = None
 
     def run(self) -> int:
-        """Run until a signal stops it; the exit code of the last child."""
+        """Run until a signal stops it; the last child's exit code, 128 + n for a signal n."""
         former = {n: signal.signal(n, self._on_signal) for n in (signal.SIGINT, signal.SIGTERM)}
         try:
-            return self._loop()
+            code = self._loop()
+            return code if code >= 0 else 128 - code
         finally:
             for number, handler in former.items():
                 signal.signal(number, handler)

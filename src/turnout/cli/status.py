@@ -120,7 +120,7 @@ def worker_lines(seen: Status) -> list[str]:
 
 
 def _worker_line(worker: WorkerInfo, now: float) -> str:
-    queues = ", ".join(worker.queues) or "all queues"
+    queues = "all queues" if "*" in worker.queues else ", ".join(worker.queues) or "all queues"
     up = output.duration(max(0.0, now - worker.started_at))
     said = f"{worker.name} {worker.state} {worker.running}/{worker.concurrency}, up {up}: {queues}"
     return f"  {output.one_line(said)}"

@@ -55,11 +55,15 @@ def worker(ctx: click.Context, /, *, target: str, reload: bool, **options: Any) 
 def run_worker(target: str, options: dict[str, Any]) -> int:
     """Find the application and run it under a supervisor; the exit code."""
     from turnout.cli.locate import find_app
+    from turnout.cli.logs import say_banner, set_up_logging
     from turnout.worker.options import WorkerOptions, parse_queues
     from turnout.worker.supervisor import Supervisor
 
-    queues = parse_queues(options.pop("queues"))
-    return Supervisor(find_app(target), WorkerOptions(queues=queues, **options)).run()
+    settings = WorkerOptions(queues=parse_queues(options.pop("queues")), **options)
+    app = find_app(target)
+    set_up_logging(settings)
+    say_banner(app, settings)
+    return Supervisor(app, settings).run()
 
 
 def run_reloading(target: str, options: dict[str, Any]) -> int:

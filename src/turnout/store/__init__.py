@@ -22,15 +22,15 @@ def open_store(url: str) -> Store:
     """
     scheme, colon, rest = url.partition(":")
     if colon and scheme == "memory":
-        from turnout.store.memory import MemoryStore  # noqa: PLC0415
+        from turnout.store.memory import MemoryStore
 
         return MemoryStore.named(rest.lstrip("/"))
     if colon and scheme == "sqlite":
-        from turnout.store.sqlite import SQLiteStore  # noqa: PLC0415
+        from turnout.store.sqlite import SQLiteStore
 
         return SQLiteStore.from_url(url)
     msg = (
-        f"no store answers to {url.split('@')[-1]!r}: a store URL begins with sqlite: or memory:, "
+        f"no store answers to the scheme {scheme!r}: a store URL begins with sqlite: or memory:, "
         "such as sqlite:///jobs.db"
     )
     raise ConfigError(msg)
@@ -39,7 +39,7 @@ def open_store(url: str) -> Store:
 def schema_sql(url: str) -> str:
     """Return the SQL that `setup` would run on an empty store, for a person to read or run."""
     if url.partition(":")[0] == "sqlite":
-        from turnout.store.sqlite import SCHEMA  # noqa: PLC0415
+        from turnout.store.sqlite import SCHEMA
 
         return SCHEMA
     open_store(url)

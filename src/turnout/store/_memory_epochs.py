@@ -75,4 +75,6 @@ class Epochs:
 
     def workers(self) -> list[WorkerInfo]:
         """Return the workers whose epoch is open, by name."""
-        return sorted((epoch.worker for epoch in self._open.values()), key=lambda w: (w.name, w.epoch))
+        return sorted(
+            (epoch.worker for epoch in self._open.values()), key=lambda w: (w.name, w.epoch)
+        )

@@ -51,8 +51,8 @@ class Store(Protocol):
     def setup(self) -> None:
         """Create or upgrade the schema; safe to repeat, and beside running workers.
 
-        Raises SchemaError when what is there is not ours or newer, StoreUnavailable when it cannot be
-        opened.
+        Raises SchemaError when what is there is not ours or newer, StoreUnavailable when it cannot
+        be opened.
         """
 
     def close(self) -> None:
@@ -66,8 +66,10 @@ class Store(Protocol):
     ) -> list[JobId | None]:
         """Record jobs, all or none; ids in the same order, None where the unique key is taken.
 
-        An id that is already known is not recorded again and is returned as if it had been: a repeated
-        enqueue makes no double. `within` is the caller's own connection, session or transaction: the
+        An id that is already known is not recorded again and is returned as if it had been: a
+        repeated
+        enqueue makes no double. `within` is the caller's own connection, session or transaction:
+        the
         jobs then exist exactly when it commits. Raises WithinError when the store cannot do that.
         """
 
@@ -81,8 +83,9 @@ class Store(Protocol):
     ) -> Exchanged:
         """Settle `outcomes` and lease up to `want` more, in one round trip.
 
-        Ids missing from `settled` were no longer ours. Queues are served in the order given, each up to
-        its room, all up to `limit`. A queue named "*" stands for every queue not named. Due scheduled
+        Ids missing from `settled` were no longer ours. Queues are served in the order given, each
+        up to its room, all up to `limit`. A queue named "*" stands for every queue not named. Due
+        scheduled
         jobs become ready here, in bounded numbers. A final outcome frees the job's unique key.
         """
 
@@ -92,21 +95,22 @@ class Store(Protocol):
     def heartbeat(self, worker: WorkerInfo, *, ttl: float, now: float | None = None) -> Orders:
         """Renew the epoch for `ttl` seconds, or open it when it is new, and bring back orders.
 
-        An epoch that was reaped is never renewed: the answer is `lost`. State "stopped" ends the epoch
-        and returns what it still held to its queues, not counted as a crash.
+        An epoch that was reaped is never renewed: the answer is `lost`. State "stopped" ends the
+        epoch and returns what it still held to its queues, not counted as a crash.
         """
 
     def reap(
         self, *, epoch: str | None = None, limit: int = 1_000, now: float | None = None
     ) -> list[Reaped]:
-        """Take back the jobs of workers past their deadline, or of `epoch` at once; at most `limit`.
+        """Take back at most `limit` jobs of workers past their deadline, or of `epoch` at once.
 
-        Each counts a crash, never an attempt; with POISON crashes the job is dead, with the evidence in
+        Each counts a crash, never an attempt; with POISON crashes the job is dead, with the
+        evidence in
         its history. An epoch is over the moment this begins: its late settles change nothing.
         """
 
     def wait(self, worker: WorkerInfo, timeout: float) -> bool:
-        """Block until a job may be ready for `worker` or `timeout` seconds passed; True for the former.
+        """Block until a job may be ready for `worker` (True), or for `timeout` seconds (False).
 
         May wake for nothing. A job that becomes due by its `run_at` ends the wait too.
         """
@@ -122,7 +126,7 @@ class Store(Protocol):
         after: JobId | None = None,
         now: float | None = None,
     ) -> list[JobRecord]:
-        """List jobs in any state, newest id first, those older than `after` only (keyset paging)."""
+        """List jobs in any state, newest id first, only those with an id below `after`."""
 
     def count(self, *, now: float | None = None) -> list[QueueStats]:
         """Return the numbers of every known queue, by name, without counting rows."""
@@ -132,9 +136,12 @@ class Store(Protocol):
     ) -> int:
         """Act on at most `limit` matching jobs and say how many changed; call until it says 0.
 
-        retry: final ones but successes go back to their queue with fresh counts, and queued ones ahead of
-        their time become due (refused where another job holds the unique key by now). cancel: queued ones
-        end as cancelled; running ones are asked to stop, once. delete: everything but running ones goes.
+        retry: final ones but successes go back to their queue with fresh counts, and queued ones
+        ahead of
+        their time become due (refused where another job holds the unique key by now). cancel:
+        queued ones
+        end as cancelled; running ones are asked to stop, once. delete: everything but running ones
+        goes.
         """
 
     def pause(self, queue: str, *, paused: bool) -> None:
@@ -144,4 +151,7 @@ class Store(Protocol):
         """List the workers whose epoch is open, by name."""
 
     def prune(self, retention: Retention, *, limit: int = 10_000, now: float | None = None) -> int:
-        """Delete final jobs past their time or count, oldest first, and stale unique keys; at most `limit`."""
+        """Delete final jobs past their time or count, oldest first; at most `limit` of them.
+
+        Stale unique keys and old statistics go too.
+        """

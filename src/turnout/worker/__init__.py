@@ -1,1 +1,1 @@
-"""The process that works: leases jobs, runs them, settles them. `attempt.py` is where a job runs."""
+"""The process that works: leases, runs and settles jobs. `attempt.py` is where a job runs."""

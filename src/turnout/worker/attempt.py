@@ -3,12 +3,15 @@
     leased -> expired? -> decode -> call (through the middleware) -> outcome
                  |           |                |
              discarded     error            error -> timed out? cancelled? what the task asked for
-                                                     (Retry, Snooze, Discard, Cancel)? else the policy:
-                                                     retried, discarded or dead, then `then(job, error)`
+                                                     (Retry, Snooze, Discard, Cancel)? else the
+                                                     policy:
+                                                     retried, discarded or dead, then `then(job,
+                                                     error)`
 
-Whatever happens inside, an Outcome comes out: these functions never raise, and know neither threads nor
-stores. Nothing that a user supplies (task, middleware, policy, `then`, an exception's own methods) can
-end the worker. The two entries, for `def` and `async def`, differ in the call alone.
+Whatever happens inside, an Outcome comes out: these functions never raise, and know neither
+threads nor
+stores. Nothing that a user supplies (task, middleware, policy, `then`, an exception's own methods)
+can end the worker. The two entries, for `def` and `async def`, differ in the call alone.
 """
 
 from __future__ import annotations
@@ -36,7 +39,7 @@ EndState = Literal[State.DEAD, State.DISCARDED, State.CANCELLED]
 
 
 def run_attempt(plan: Plan, job: CurrentJob, worker: str) -> Outcome:
-    """Run one attempt of a `def` task and return what it concluded; call it in a context of its own."""
+    """Run one attempt of a `def` task, in a context of its own; return its outcome."""
     clock = plan.app.clock
     try:
         leased = job.leased
@@ -48,12 +51,12 @@ def run_attempt(plan: Plan, job: CurrentJob, worker: str) -> Outcome:
         args, kwargs = plan.decode(leased.args)
         result = plan.call(*args, **kwargs)
     except BaseException as error:  # noqa: BLE001 - SystemExit in a task ends the job, not the worker
-        return failed(plan, job, error, worker, clock())
+        return failed(plan, job, error, worker)
     return _succeeded(plan, job, result, clock())
 
 
 async def arun_attempt(plan: Plan, job: CurrentJob, worker: str) -> Outcome:
-    """Run one attempt of an `async def` task, bounded by its timeout, and return what it concluded."""
+    """Run one attempt of an `async def` task, bounded by its timeout; return its outcome."""
     clock = plan.app.clock
     limit = asyncio.timeout(plan.timeout)
     try:
@@ -68,9 +71,9 @@ async def arun_attempt(plan: Plan, job: CurrentJob, worker: str) -> Outcome:
             result = await plan.call(*args, **kwargs)
     except TimeoutError as error:
         job.timed_out = limit.expired()
-        return failed(plan, job, error, worker, clock())
+        return failed(plan, job, error, worker)
     except BaseException as error:  # noqa: BLE001 - as above; the loop must not see SystemExit either
-        return failed(plan, job, error, worker, clock())
+        return failed(plan, job, error, worker)
     return _succeeded(plan, job, result, clock())
 
 
@@ -99,92 +102,99 @@ def _result(plan: Plan, result: object) -> tuple[str | None, str | None]:
 
 
 def _expired(job: CurrentJob, worker: str) -> Outcome:
-    entry = _entry(job, worker, job.started_at, "discarded")
+    entry = AttemptRecord(
+        attempt=job.attempt,
+        started_at=job.started_at,
+        finished_at=job.started_at,
+        worker=worker,
+        outcome="discarded",
+    )
     reason = "it was not started before its deadline (expires)"
-    return Outcome.ended(job.leased, State.DISCARDED, entry, _trail(job, entry), reason=reason)
+    trail = _longer(_history(job), entry)
+    return Outcome.ended(job.leased, State.DISCARDED, entry, trail, reason=reason)
 
 
-def failed(
-    plan: Plan, job: CurrentJob, error: BaseException, worker: str, now: float
-) -> Outcome:
+def failed(plan: Plan, job: CurrentJob, error: BaseException, worker: str) -> Outcome:
     """Return what follows from an attempt that raised `error`."""
     if job.timed_out:
         error = JobTimeout(f"the attempt ran for longer than its timeout of {plan.timeout} s")
-    elif isinstance(error, asyncio.CancelledError) and job.stopping and not job.cancelled:
-        return Outcome.released(job.leased, now)
-    if job.cancelled:
-        return _end(job, State.CANCELLED, error, worker, now, reason="cancelled while it ran")
-    match error:
-        case Snooze():
-            entry = _entry(job, worker, now, "snoozed", error)
-            run_at = now + (error.after or 0.0)
-            return Outcome.snoozed(job.leased, entry, _trail(job, entry), run_at=run_at)
-        case Discard():
-            reason = describe(error)[1] or "the task discarded it"
-            return _end(job, State.DISCARDED, error, worker, now, reason=reason)
-        case Cancel():
-            reason = describe(error)[1] or "the task cancelled it"
-            return _end(job, State.CANCELLED, error, worker, now, reason=reason)
-    return _by_policy(plan, job, error, worker, now)
+    return _Failure(plan, job, error, worker).outcome()
 
 
-def _by_policy(
-    plan: Plan, job: CurrentJob, error: BaseException, worker: str, now: float
-) -> Outcome:
-    decision = _decide(plan, job, error, now)
-    if decision.then is not None:
-        try:
-            decision.then(job, error)
-        except BaseException as trouble:  # noqa: BLE001
-            # What `then` was to do is not done: the job must come back, by the default policy.
-            error = trouble
-            decision = _decide(plan, job, TurnoutError(f"then= raised {describe(trouble)[0]}"), now)
-    if decision.kind == "retry":
-        entry = _entry(job, worker, now, "retried", error)
-        trail = _trail(job, entry, decision.counts)
-        outcome = Outcome.retried(job.leased, entry, trail, run_at=decision.run_at or now)
-        return msgspec.structs.replace(outcome, exception=error)
-    state: EndState = State.DEAD if decision.kind == "dead" else State.DISCARDED
-    return _end(job, state, error, worker, now, reason=decision.reason, counts=decision.counts)
+class _Failure:
+    """An attempt that raised: what the error, the task's rules and its history make of it."""
 
+    __slots__ = ("error", "history", "job", "now", "plan", "worker")
 
-def _decide(plan: Plan, job: CurrentJob, error: BaseException, now: float) -> Decision:
-    counts = _history(job).counts
-    return plan.policy.decide(error, job.attempt, counts, now, plan.rng)
+    def __init__(self, plan: Plan, job: CurrentJob, error: BaseException, worker: str) -> None:
+        self.plan = plan
+        self.job = job
+        self.error = error
+        self.worker = worker
+        self.now = plan.app.clock()
+        self.history = _history(job)
 
+    def outcome(self) -> Outcome:
+        job, error = self.job, self.error
+        if job.cancelled:
+            return self._ended(State.CANCELLED, "cancelled while it ran")
+        match error:
+            case asyncio.CancelledError() if job.stopping:
+                return Outcome.released(job.leased, self.now)
+            case Snooze():
+                entry = self._entry("snoozed", with_error=False)
+                run_at = self.now + (error.after or 0.0)
+                trail = _longer(self.history, entry)
+                return Outcome.snoozed(job.leased, entry, trail, run_at=run_at)
+            case Discard():
+                return self._ended(State.DISCARDED, describe(error)[1] or "the task discarded it")
+            case Cancel():
+                return self._ended(State.CANCELLED, describe(error)[1] or "the task cancelled it")
+        return self._by_policy()
 
-def _end(  # noqa: PLR0913
-    job: CurrentJob,
-    state: EndState,
-    error: BaseException,
-    worker: str,
-    now: float,
-    *,
-    reason: str,
-    counts: dict[str, int] | None = None,
-) -> Outcome:
-    entry = _entry(job, worker, now, state.value, error)
-    outcome = Outcome.ended(job.leased, state, entry, _trail(job, entry, counts), reason=reason)
-    return msgspec.structs.replace(outcome, exception=error)
+    def _by_policy(self) -> Outcome:
+        decision = self._decide(self.error)
+        if decision.then is not None:
+            try:
+                decision.then(self.job, self.error)
+            except BaseException as trouble:  # noqa: BLE001
+                # What `then` was to do is not done: the job must come back, by the default policy.
+                self.error = trouble
+                decision = self._decide(TurnoutError("then= failed"))
+        if decision.kind != "retry":
+            state: EndState = State.DEAD if decision.kind == "dead" else State.DISCARDED
+            return self._ended(state, decision.reason, decision.counts)
+        entry = self._entry("retried")
+        trail = _longer(self.history, entry, decision.counts)
+        run_at = self.now if decision.run_at is None else decision.run_at
+        outcome = Outcome.retried(self.job.leased, entry, trail, run_at=run_at)
+        return msgspec.structs.replace(outcome, exception=self.error)
+
+    def _decide(self, error: BaseException) -> Decision:
+        plan, counts = self.plan, self.history.counts
+        return plan.policy.decide(error, self.job.attempt, counts, self.now, plan.rng)
+
+    def _ended(self, state: EndState, reason: str, counts: dict[str, int] | None = None) -> Outcome:
+        entry = self._entry(state.value)
+        trail = _longer(self.history, entry, counts)
+        outcome = Outcome.ended(self.job.leased, state, entry, trail, reason=reason)
+        return msgspec.structs.replace(outcome, exception=self.error)
+
+    def _entry(self, outcome: str, *, with_error: bool = True) -> AttemptRecord:
+        name, message = describe(self.error) if with_error else (None, None)
+        return AttemptRecord(
+            attempt=self.job.attempt,
+            started_at=self.job.started_at,
+            finished_at=self.now,
+            worker=self.worker,
+            outcome=outcome,
+            error=name,
+            message=message,
+            traceback=format_traceback(self.error) if with_error else None,
+        )
 
 
 # ---- history
-
-
-def _entry(
-    job: CurrentJob, worker: str, now: float, outcome: str, error: BaseException | None = None
-) -> AttemptRecord:
-    name, message = describe(error) if error is not None else (None, None)
-    return AttemptRecord(
-        attempt=job.attempt,
-        started_at=job.started_at,
-        finished_at=now,
-        worker=worker,
-        outcome=outcome,
-        error=name,
-        message=message,
-        traceback=None if error is None else format_traceback(error),
-    )
 
 
 def _history(job: CurrentJob) -> Trail:
@@ -192,8 +202,8 @@ def _history(job: CurrentJob) -> Trail:
     return _decode_trail(text) if text else Trail()
 
 
-def _trail(job: CurrentJob, entry: AttemptRecord, counts: dict[str, int] | None = None) -> str:
-    before = _history(job)
+def _longer(before: Trail, entry: AttemptRecord, counts: dict[str, int] | None = None) -> str:
+    """Return the history with one more attempt, cut in the middle when it grows too long."""
     attempts = (*before.attempts, entry)
     if len(attempts) > MOST_ATTEMPTS_KEPT:
         attempts = attempts[:_FIRST_KEPT] + attempts[_FIRST_KEPT - MOST_ATTEMPTS_KEPT :]

@@ -1,8 +1,8 @@
 """What all executors of one worker process share: the epoch, the running jobs, the round trip.
 
 The crew hands leased jobs to the executor of their kind, threads for `def` and an event loop for
-`async def`, and knows every job that runs here, so that a heartbeat can tell one to stop. A job whose
-task is not registered here goes back with a delay, for workers with newer (or older) code.
+`async def`, and knows every job that runs here, so that a heartbeat can tell one to stop. A job
+whose task is not registered here goes back with a delay, for workers with newer (or older) code.
 """
 
 from __future__ import annotations
@@ -73,8 +73,8 @@ class Crew:
     def room(self) -> int:
         """Return how many jobs could be started now.
 
-        Where both kinds of task are known, the scarcer kind of slot decides: what the next job will be is
-        not known before it is leased, and a job without a slot would only wait here.
+        Where both kinds of task are known, the scarcer kind of slot decides: what the next job
+        will be is not known before it is leased, and a job without a slot would only wait here.
         """
         if self.stopping or self.quiet:
             return 0

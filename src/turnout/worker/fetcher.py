@@ -5,13 +5,14 @@ How much: the free slots, plus a look-ahead that keeps them fed for `AHEAD` seco
 
     L = clamp(slots x AHEAD / mean job time, 0, MOST)
 
-It starts at nothing and at most doubles from one lease to the next, so that a new or changed load is met
-cautiously. With all slots busy nothing is leased. A slow task is therefore never prefetched, and what was
-leased and not started within `PATIENCE` goes back to its old place.
+It starts at nothing and at most doubles from one lease to the next, so that a new or changed load
+is met
+cautiously. With all slots busy nothing is leased. A slow task is therefore never prefetched, and
+what was leased and not started within `PATIENCE` goes back to its old place.
 
-Several round trips never overlap: the lock in `exchange` makes outcomes that gather meanwhile ride with
-the next one (group commit without a delay).
-"""  # noqa: D205, D400
+Several round trips never overlap: the lock in `exchange` makes outcomes that gather meanwhile ride
+with the next one (group commit without a delay).
+"""
 
 from __future__ import annotations
 
@@ -57,7 +58,9 @@ class Fetcher:
     def exchange(
         self, epoch: str, room: Callable[[], int], busy: Callable[[str], int]
     ) -> Exchanged:
-        """Carry outcomes out and jobs in; `room()` tells the free slots, `busy(queue)` what runs of it.
+        """Carry outcomes out and jobs in.
+
+        `room()` tells the free slots, `busy(queue)` how many jobs of a queue are held here.
 
         A store that fails keeps nothing: the outcomes wait for the next try, which is put off with
         growing, jittered pauses.

@@ -1,7 +1,7 @@
 """Who this process is, and whether another process of this machine still lives.
 
-A pid means something only on one machine, in one boot, in one pid namespace; `host` names all three, so
-that nobody takes a process of another container for dead.
+A pid means something only on one machine, in one boot, in one pid namespace; `host` names all
+three, so that nobody takes a process of another container for dead.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ def host() -> str:
     parts = [socket.gethostname()]
     try:
         parts.append(Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()[:8])
-        parts.append(os.readlink("/proc/self/ns/pid"))
+        parts.append(str(Path("/proc/self/ns/pid").readlink()))
     except OSError:
         pass  # not Linux: the host name must do
     return "|".join(parts)
@@ -40,4 +40,4 @@ def is_alive(pid: int) -> bool:
         state = Path(f"/proc/{pid}/stat").read_text("ascii", "replace").rpartition(")")[2]
     except OSError:
         return True
-    return not state.split()[:1] == ["Z"]
+    return state.split()[:1] != ["Z"]

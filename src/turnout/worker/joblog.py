@@ -2,7 +2,8 @@
 
 A line by stdlib logging costs 21 us, more than running a small job. These lines are made from the
 settled outcomes, joined, and written at once: about 1 us each. They appear when the logger
-"turnout.jobs" is enabled for INFO, tested once a batch, and go where that logger's stream handler goes.
+"turnout.jobs" is enabled for INFO, tested once a batch, and go where that logger's stream handler
+goes.
 """
 
 from __future__ import annotations

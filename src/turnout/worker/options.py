@@ -15,7 +15,7 @@ _SPEC = re.compile(r"(?P<name>[^=@]+)(=(?P<weight>\d+))?(@(?P<limit>\d+))?")
 
 @dataclass(frozen=True, slots=True)
 class QueueSpec:
-    """One queue to serve: by weight if it has one, at most `limit` of its jobs at a time if given."""
+    """One queue to serve: by `weight` if given, at most `limit` of its jobs at a time."""
 
     name: str
     weight: int | None = None
@@ -26,7 +26,8 @@ class QueueSpec:
 class WorkerOptions:
     """How a worker process works. Times in seconds.
 
-    `queues` empty means all. `threads` run `def` tasks, `concurrency` bounds the `async def` tasks that
+    `queues` empty means all. `threads` run `def` tasks, `concurrency` bounds the `async def` tasks
+    that
     run at once. A worker that misses its heartbeats for `dead_after` has lost its jobs. On a stop,
     running jobs have `grace` to finish.
     """
@@ -63,8 +64,11 @@ class WorkerOptions:
 
 
 def parse_queues(text: str) -> tuple[QueueSpec, ...]:
-    """Read `critical,default` (strict order), `critical=10,default=5` (by weight), `slow@2` (at most two
-    at a time in a process), or a mix of the last two. Raises ConfigError."""  # noqa: D205, D209
+    """Read the queues to serve, as the command line writes them.
+
+    `critical,default` is a strict order, `critical=10,default=5` goes by weight, and `slow@2` holds
+    at most two of its jobs at a time in a process. Raises ConfigError.
+    """
     specs = tuple(_parse(part.strip()) for part in text.split(",") if part.strip())
     if len({spec.name for spec in specs}) < len(specs):
         msg = f"a queue is named twice in {text!r}"
@@ -94,8 +98,8 @@ def _parse(part: str) -> QueueSpec:
 def serving_order(specs: tuple[QueueSpec, ...], rng: random.Random) -> list[QueueSpec]:
     """Return the queues in the order to serve them this time.
 
-    Without weights, as given. With them, a random order in which each place goes to a queue with the
-    probability of its weight among those left: no queue starves, and none is fixed to be last.
+    Without weights, as given. With them, a random order in which each place goes to a queue with
+    the probability of its weight among those left: no queue starves, and none is fixed to be last.
     (Efraimidis and Spirakis, Weighted random sampling with a reservoir, 2006.)
     """
     if not specs or specs[0].weight is None:

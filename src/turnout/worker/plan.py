@@ -1,7 +1,7 @@
 """What is known of a task before any of its jobs runs, computed once for each task and worker.
 
-The chain of middleware is built here, so that a job pays only for the layers it has, and a job without
-any pays nothing.
+The chain of middleware is built here, so that a job pays only for the layers it has, and a job
+without any pays nothing.
 """
 
 from __future__ import annotations
@@ -51,7 +51,9 @@ class Plan:
         self.policy = task.options.policy
         self.timeout = task.options.timeout
         self.keep: Callable[[str], float] = (
-            app.config.keep_for if task.options.keep is None else partial(_always, task.options.keep)
+            app.config.keep_for
+            if task.options.keep is None
+            else partial(_always, task.options.keep)
         )
         self.call = _chain(app, task)
         self.rng = random.Random()

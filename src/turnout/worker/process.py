@@ -4,13 +4,15 @@
                    |                          ^
                    +-------- TERM, INT -------+
 
-stopping: no more leases; what was leased and not started goes back; running jobs have `grace` seconds,
-and see `current_job().stopping`. Then coroutines are cancelled and their jobs go back; threads cannot be
-stopped, so the epoch is ended, which gives their jobs back and makes whatever they still settle void. A
-second INT or TERM skips the grace.
+stopping: no more leases; what was leased and not started goes back; running jobs have `grace`
+seconds,
+and see `current_job().stopping`. Then coroutines are cancelled and their jobs go back; threads
+cannot be
+stopped, so the epoch is ended, which gives their jobs back and makes whatever they still settle
+void. A second INT or TERM skips the grace.
 
-The main thread is the clock. While jobs run it ticks every 50 ms (late outcomes, stuck work, timeouts),
-otherwise once a second. Signals interrupt its sleep through a socket pair.
+The main thread is the clock. While jobs run it ticks every 50 ms (late outcomes, stuck work,
+timeouts), otherwise once a second. Signals interrupt its sleep through a socket pair.
 """
 
 from __future__ import annotations
@@ -28,15 +30,15 @@ from typing import TYPE_CHECKING
 
 from turnout import events
 from turnout.errors import StoreError
-from turnout.job import JobFilter, State, WorkerInfo
+from turnout.job import JobFilter, State
 from turnout.worker.aio import AsyncExecutor
+from turnout.worker.chores import Chores
 from turnout.worker.crew import Crew
 from turnout.worker.fetcher import Fetcher
-from turnout.worker.identity import host, is_alive, worker_name
+from turnout.worker.identity import worker_name
 from turnout.worker.joblog import JobLog
 from turnout.worker.settler import Settler
 from turnout.worker.threads import ThreadExecutor
-from turnout.worker.upkeep import Chore, Upkeep
 
 if TYPE_CHECKING:
     from turnout.app import Turnout
@@ -46,7 +48,6 @@ log = logging.getLogger("turnout.worker")
 
 TICK = 0.05
 IDLE_TICK = 1.0
-PRUNE_EVERY = 60.0
 _WAIT = 1.0  # seconds at the store's door before looking around
 
 
@@ -57,9 +58,7 @@ class WorkerProcess:
         self.app = app
         self.options = options
         self.name = worker_name()
-        self._host = host()
         self._parent = parent
-        self._started = time.time()
         settler = Settler(app.events, JobLog(options.log_format), self.name)
         self.crew = Crew(app, self.name, settler, Fetcher(app, settler, options.queues))
         self.crew.threads = ThreadExecutor(self.crew, options.threads, self._at_the_door)
@@ -70,21 +69,16 @@ class WorkerProcess:
         self._failed = False
         self._inbox, self._outbox = socket.socketpair()
         for end in (self._inbox, self._outbox):
-            end.setblocking(False)  # noqa: FBT003
-        self._upkeep = Upkeep(
-            [
-                Chore("heartbeat", options.heartbeat, self._heartbeat),
-                Chore("reap", options.heartbeat, self._reap),
-                Chore("prune", PRUNE_EVERY, self._prune),
-            ]
-        )
+            end.setblocking(False)
+        self._chores = Chores(app, self.crew, options)
+        self._upkeep = self._chores.table()
 
     # ---- life
 
     def run(self) -> int:
         """Work until told to stop; return the exit code, 0 for an orderly end."""
         self.app.store.setup()
-        self._heartbeat()
+        self._chores.heartbeat()
         self.crew.threads.start()
         if self.crew.loop is not None:
             self.crew.loop.start()
@@ -99,7 +93,7 @@ class WorkerProcess:
         return int(self._failed)
 
     def stop(self) -> None:
-        """Ask for an orderly stop, from any thread or signal handler; the second time, a hasty one."""
+        """Ask for an orderly stop, from any thread or handler; the second time, a hasty one."""
         self._stops += 1
         self.crew.stopping = True
         self.nudge()
@@ -171,7 +165,7 @@ class WorkerProcess:
             self.stop()
             return
         try:
-            self.app.store.wait(self._info(), _WAIT)
+            self.app.store.wait(self._chores.info(), _WAIT)
         except StoreError as error:
             log.error("waiting failed: %s", error)  # noqa: TRY400
             time.sleep(TICK)
@@ -189,60 +183,7 @@ class WorkerProcess:
         names = [spec.name for spec in self.options.queues] or ["*"]
         if "*" in names:
             return bool(self.app.store.find(ready, limit=1))
-        return any(
-            stats.ready for stats in self.app.store.count() if stats.queue in names
-        )
-
-    # ---- chores
-
-    def _info(self) -> WorkerInfo:
-        crew = self.crew
-        state = "stopping" if crew.stopping else "quiet" if crew.quiet else "running"
-        slots = self.options.threads
-        if crew.loop is not None:
-            slots += self.options.concurrency
-        return WorkerInfo(
-            epoch=crew.epoch,
-            name=self.name,
-            host=self._host,
-            pid=os.getpid(),
-            queues=tuple(spec.name for spec in self.options.queues) or ("*",),
-            concurrency=slots,
-            started_at=self._started,
-            running=len(crew.running),
-            state=state,  # type: ignore[arg-type]
-            version=_version(),
-        )
-
-    def _heartbeat(self) -> None:
-        crew, info = self.crew, self._info()
-        orders = self.app.store.heartbeat(info, ttl=self.options.dead_after)
-        if orders.lost:
-            crew.lose(info.epoch)
-            self.app.store.heartbeat(self._info(), ttl=self.options.dead_after)
-        for job_id in orders.cancel:
-            job = crew.running.get(job_id)
-            if job is not None:
-                job.cancelled = True
-        if orders.cancel and crew.loop is not None:
-            crew.loop.cancel(orders.cancel)
-
-    def _reap(self) -> None:
-        """Take back the jobs of the dead: past their deadline, or seen dead on this machine."""
-        store = self.app.store
-        for worker in store.workers():
-            gone = worker.host == self._host and not is_alive(worker.pid)
-            if gone:
-                self._report(store.reap(epoch=worker.epoch))
-        self._report(store.reap())
-
-    @staticmethod
-    def _report(reaped: object) -> None:
-        if reaped:
-            log.warning("took back jobs of dead workers: %s", reaped)
-
-    def _prune(self) -> None:
-        self.app.store.prune(self.app.config.retention())
+        return any(stats.ready for stats in self.app.store.count() if stats.queue in names)
 
     # ---- the end
 
@@ -251,7 +192,7 @@ class WorkerProcess:
         crew.stopping = True
         crew.give_back_waiting()
         crew.threads.close()
-        self.app.store.wake(self._info())
+        self.app.store.wake(self._chores.info())
         hasty = self._stops > 1
         deadline = time.monotonic() + (0 if hasty else self.options.grace)
         self._let_finish(deadline)
@@ -259,7 +200,7 @@ class WorkerProcess:
             self._interrupt()
         self._say_goodbye()
         log.info("worker %s stopped", self.name)
-        seconds = time.time() - self._started
+        seconds = time.time() - self._chores.started
         self.app.events.emit(events.WorkerStopped(self.name, seconds))
 
     def _let_finish(self, deadline: float) -> None:
@@ -283,11 +224,9 @@ class WorkerProcess:
         try:
             if len(crew.settler):
                 self._flush()
-            last = self._info()
             for job in list(crew.running.values()):
                 job.lost = True
-            stopped = _replace(last, state="stopped")
-            self.app.store.heartbeat(stopped, ttl=self.options.dead_after)
+            self._chores.goodbye()
         except StoreError as error:
             self._failed = True
             log.error("could not say goodbye, others will take over: %s", error)  # noqa: TRY400
@@ -295,20 +234,8 @@ class WorkerProcess:
             crew.loop.close()
 
 
-def _replace(info: WorkerInfo, *, state: str) -> WorkerInfo:
-    import msgspec  # noqa: PLC0415
-
-    return msgspec.structs.replace(info, state=state)
-
-
-def _version() -> str:
-    import turnout  # noqa: PLC0415
-
-    return turnout.__version__
-
-
 def run_in_thread(worker: WorkerProcess) -> threading.Thread:
-    """Start a worker in a thread of this process, for tests and embedding; stop it by `worker.stop()`."""
+    """Start a worker in a thread of this process, for tests and embedding; end it by `stop`."""
     thread = threading.Thread(target=worker.run, name="turnout-worker", daemon=True)
     thread.start()
     return thread

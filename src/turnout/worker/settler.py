@@ -1,6 +1,7 @@
 """Collects outcomes and carries them to the store; an object, not a thread.
 
-Outcomes wait in a deque, which any thread may append to without a lock. They leave with the next lease,
+Outcomes wait in a deque, which any thread may append to without a lock. They leave with the next
+lease,
 in the same round trip, or by a flush of their own. After the store has confirmed them come the
 consequences that need a settled job: log lines, events, counters. An outcome that the store did not
 confirm belonged to somebody else by then: it is counted, logged and dropped.
@@ -14,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from turnout import events
 from turnout.job import State
-from turnout.worker.notices import TOLD, event_of
 from turnout.worker.joblog import JobLog
+from turnout.worker.notices import TOLD, event_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,15 +1,18 @@
 """The parent of worker processes: forks, watches, restarts, forwards signals. It runs no job.
 
-A child that dies is replaced, at once the first time and with growing pauses while it keeps dying young.
-Its jobs go back the moment its death is seen: the kernel's word needs no heartbeat to expire. The parent
-has no threads and keeps no store connection over a fork.
+A child that dies is replaced, at once the first time and with growing pauses while it keeps dying
+young.
+Its jobs go back the moment its death is seen: the kernel's word needs no heartbeat to expire. The
+parent has no threads and keeps no store connection over a fork.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import select
 import signal
+import socket
 import sys
 import time
 from dataclasses import dataclass
@@ -52,6 +55,9 @@ class Supervisor:
         self._stops = 0
         self._failed = False
         self._host = host()
+        self._inbox, self._outbox = socket.socketpair()
+        for end in (self._inbox, self._outbox):
+            end.setblocking(False)
 
     def run(self) -> int:
         """Supervise until told to stop, or, with `until_empty`, until every child is done.
@@ -91,6 +97,8 @@ class Supervisor:
     def _be_child(self, parent: int) -> int:
         code = 1
         try:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             os.setpgid(0, 0)  # a terminal's Ctrl-C is for the parent, which forwards it once
             worker = WorkerProcess(self._app, self._options, parent=parent)
             worker.install_signals()
@@ -131,10 +139,9 @@ class Supervisor:
     def _take_back(self, pid: int) -> None:
         store = self._app.store
         try:
-            for worker in store.workers():
-                if worker.pid == pid and worker.host == self._host:
-                    for job in store.reap(epoch=worker.epoch):
-                        log.warning("job %s (%s) goes back: %s", job.id, job.task, job.state)
+            held = [w for w in store.workers() if w.pid == pid and w.host == self._host]
+            for job in [job for worker in held for job in store.reap(epoch=worker.epoch)]:
+                log.warning("job %s (%s) is %s: its worker died", job.id, job.task, job.state)
         except StoreError as error:
             log.error("its jobs go back when its heartbeat expires: %s", error)  # noqa: TRY400
         finally:
@@ -143,6 +150,8 @@ class Supervisor:
     # ---- signals and the end
 
     def _install_signals(self) -> None:
+        signal.set_wakeup_fd(self._outbox.fileno(), warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)  # without a handler nothing is written
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_stop)
         for number in (signal.SIGTSTP, signal.SIGTTIN):
@@ -160,13 +169,15 @@ class Supervisor:
                 except ProcessLookupError:
                     continue
 
-    @staticmethod
-    def _pause(seconds: float) -> None:
-        # Ended early by a signal of a child's end or a person's; a handler runs in between.
-        signal.sigtimedwait([signal.SIGCHLD], seconds)
+    def _pause(self, seconds: float) -> None:
+        """Sleep until a signal comes: a child's end, or a person's."""
+        readable, _, _ = select.select([self._inbox], [], [], seconds)
+        if readable:
+            self._inbox.recv(64)
 
     def _stop_children(self) -> None:
-        self._forward(signal.SIGTERM) if not self._stops else None
+        if not self._stops:
+            self._forward(signal.SIGTERM)
         deadline = time.monotonic() + self._options.grace + _AFTER_GRACE
         while any(child.pid for child in self._children):
             self._bury()

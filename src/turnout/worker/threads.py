@@ -5,13 +5,17 @@
                when nothing came, it sleeps at the store's door, still leading
     following  found the deque empty and somebody leading: sleeps until woken
 
-There is no feeder thread and no hand-over of single jobs: a wake across cores costs 45 us on each side,
-more than many jobs. A thread that takes a job that may be slow wakes one follower first, which then takes
-the next job or the lead; one that takes a job known to be fast wakes nobody. When a job believed fast is
-not, the clock thread notices within 50 ms (`attend`).
+There is no feeder thread and no hand-over of single jobs: a wake across cores costs 45 us on each
+side,
+more than many jobs. A thread that takes a job that may be slow wakes one follower first, which
+then takes
+the next job or the lead; one that takes a job known to be fast wakes nobody. When a job believed
+fast is not, the clock thread notices within 50 ms (`attend`).
 
-A thread cannot be killed. A job past its `timeout` gets an exception raised in its thread; if that does
-not end it within `OVERRUN` seconds (it sits in C code), its outcome is decided without it, its lease is
+A thread cannot be killed. A job past its `timeout` gets an exception raised in its thread; if that
+does
+not end it within `OVERRUN` seconds (it sits in C code), its outcome is decided without it, its
+lease is
 given up with that outcome, and a new thread takes its place: the old one ends when it comes back.
 """
 
@@ -127,18 +131,17 @@ class ThreadExecutor:
     def _run(self, seat: Seat, job: LeasedJob) -> None:
         crew = self._crew
         plan = crew.plans[job.task]
-        if not plan.is_fast:
-            with self._count:
-                self._busy += 1
-            self.wake_one()
-            try:
-                self._attempt(seat, job, plan)
-            finally:
-                if not seat.left:
-                    with self._count:
-                        self._busy -= 1
+        if plan.is_fast:
+            self._attempt(seat, job, plan)
             return
-        self._attempt(seat, job, plan)
+        with self._count:
+            self._busy += 1
+        self.wake_one()
+        try:
+            self._attempt(seat, job, plan)
+        finally:
+            with self._count:
+                self._busy -= not seat.left  # of a seat that was left, this is done already
 
     def _attempt(self, seat: Seat, job: LeasedJob, plan: Plan) -> None:
         crew = self._crew
@@ -175,7 +178,8 @@ class ThreadExecutor:
             self._waiting_at_door = False
 
     def _follow(self) -> None:
-        # A leader at the store's door carries nothing for us: outcomes leave by a trip of their own.
+        # A leader at the store's door carries nothing for us: outcomes leave by a trip of their
+        # own.
         if self._waiting_at_door and len(self._crew.settler):
             self._crew.exchange()
             if self.ready:
@@ -232,7 +236,7 @@ class ThreadExecutor:
             return  # given up meanwhile: the outcome was decided without us
         if outcome is None:
             error = JobTimeout()
-            outcome = failed(plan, running, error, crew.name, crew.app.clock())
+            outcome = failed(plan, running, error, crew.name)
         crew.end(outcome, plan)
 
     def _arm(self, seat: Seat, running: CurrentJob, plan: Plan) -> None:
@@ -271,13 +275,13 @@ class ThreadExecutor:
         plan = crew.plans[job.task]
         with self._count:
             self._busy -= not plan.is_fast
-        crew.end(failed(plan, job, JobTimeout(), crew.name, crew.app.clock()), plan)
+        crew.end(failed(plan, job, JobTimeout(), crew.name), plan)
         self._seats.remove(seat)
         if not self._closing:
             self._seat()
 
 
 def _raise_in(thread: threading.Thread, kind: type[BaseException]) -> None:
-    """Raise an exception in another thread at its next bytecode (C API, PyThreadState_SetAsyncExc)."""
+    """Raise an exception in another thread at its next bytecode (PyThreadState_SetAsyncExc)."""
     ident = ctypes.c_ulong(thread.ident or 0)
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, ctypes.py_object(kind))

@@ -1,7 +1,7 @@
-"""What the verbs of this adapter share: the statements, the counters of a transaction, small codecs.
+"""What the verbs of this adapter share: statements, a transaction's counters, small codecs.
 
-`Turn` is one write transaction's view of the file. It collects counter changes and writes them once,
-at its end, so that a batch of a hundred jobs costs one counter update a queue.
+`Turn` is one write transaction's view of the file. It collects counter changes and writes them
+once, at its end, so that a batch of a hundred jobs costs one counter update a queue.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec.structs import astuple
 
 from turnout.job import AttemptRecord, JobId, State, Trail
 from turnout.store.queries import load_queries
@@ -30,6 +31,21 @@ def ids_text(ids: Iterable[JobId]) -> str:
     return encode(list(ids)).decode()
 
 
+class Ending(msgspec.Struct, frozen=True):
+    """How a job ended; the fields in the order in which `finish_job` binds them."""
+
+    attempt: int
+    trail: str | None  # None: unchanged
+    state: State
+    started_at: float | None
+    finished_at: float
+    keep_until: float | None = None
+    worker: str | None = None
+    error: str | None = None
+    reason: str | None = None
+    result: str | None = None
+
+
 class Turn:
     """One write transaction: its statements, its clock, its counter changes."""
 
@@ -44,6 +60,14 @@ class Turn:
     def add(self, queue: str, what: str, n: int = 1) -> None:
         """Count `n` more jobs of a queue in a place."""
         self._tallies[queue, what] += n
+
+    def ready_queues(self) -> list[str]:
+        """Return the queues with something ready, as far as this transaction has come."""
+        ready = Counter(dict(self.execute(Q["ready_queues"]).fetchall()))
+        for (queue, what), n in self._tallies.items():
+            if what == "ready":
+                ready[queue] += n
+        return sorted(queue for queue, n in ready.items() if n > 0)
 
     def finished(self, queue: str, n: int = 1) -> None:
         """Count `n` more jobs of a queue that reached a final state."""
@@ -72,29 +96,12 @@ class Turn:
             self.execute(Q["insert_scheduled"], (run_at, job_id, queue, rank))
             self.add(queue, "scheduled")
 
-    def finish(  # noqa: PLR0913
-        self,
-        job_id: JobId,
-        queue: str,
-        state: State,
-        *,
-        attempt: int,
-        finished_at: float,
-        trail: str | None = None,
-        started_at: float | None = None,
-        keep_until: float | None = None,
-        worker: str | None = None,
-        error: str | None = None,
-        reason: str | None = None,
-        result: str | None = None,
-    ) -> None:
+    def finish(self, job_id: JobId, queue: str, ending: Ending) -> None:
         """Move a job to its final record and free what it held, but for its unique key."""
-        row = (job_id, attempt, trail, state, started_at, finished_at, keep_until, worker)
-        self.execute(Q["finish_job"], (*row, error, reason, result))
-        self.execute(Q["drop_job"], (job_id,))
-        self.execute(Q["drop_progress"], (job_id,))
-        self.execute(Q["drop_cancel"], (job_id,))
-        self.add(queue, state)
+        self.execute(Q["finish_job"], (job_id, *astuple(ending)))
+        for query in ("drop_job", "drop_progress", "drop_cancel"):
+            self.execute(Q[query], (job_id,))
+        self.add(queue, ending.state)
         self.finished(queue)
 
 

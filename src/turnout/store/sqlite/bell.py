@@ -1,9 +1,11 @@
 """The doorbell: wakes workers on this machine after a commit, without polling and without a race.
 
-Each worker sleeps on a loopback UDP socket whose port stands in its row. Whoever commits a job sends
-one datagram to each port: lossy, unordered, no answer. It goes out after COMMIT, so the job is visible
-when the worker looks. (Watching the WAL file instead fires on the write, before the commit can be seen:
-half of the wakes found nothing.) A missed ring costs at most one poll, `POLL` seconds.
+Each worker sleeps on a loopback UDP socket whose port stands in its row. Whoever commits a job
+sends
+one datagram to each port: lossy, unordered, no answer. It goes out after COMMIT, so the job is
+visible
+when the worker looks. (Watching the WAL file instead fires on the write, before the commit can be
+seen: half of the wakes found nothing.) A missed ring costs at most one poll, `POLL` seconds.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ class Bell:
     def __init__(self) -> None:
         self.pid = os.getpid()
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.setblocking(False)  # noqa: FBT003
+        self._socket.setblocking(False)
         self._socket.bind(("127.0.0.1", 0))
         self.port: int = self._socket.getsockname()[1]
 
@@ -62,5 +64,5 @@ def _ringer() -> socket.socket:
     global _sender  # noqa: PLW0603
     if _sender is None:
         _sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        _sender.setblocking(False)  # noqa: FBT003
+        _sender.setblocking(False)
     return _sender

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from turnout.job import Action, JobFilter, JobId, JobRecord, State, Trail
-from turnout.store.sqlite.base import Q, Turn, decode_trail, encode
+from turnout.store.sqlite.base import Ending, Q, Turn, decode_trail, encode
 from turnout.store.sqlite.records import find
 
 if TYPE_CHECKING:
@@ -100,15 +100,16 @@ def _cancel(turn: Turn, record: JobRecord) -> bool:
         return bool(turn.execute(Q["put_cancel"], (record.id,)).rowcount)
     _unplace(turn, record)
     _free(turn, record)
-    turn.finish(
-        record.id,
-        record.queue,
+    ending = Ending(
+        record.attempt,
+        None,
         State.CANCELLED,
-        attempt=record.attempt,
-        finished_at=turn.now,
+        None,
+        turn.now,
         error=record.error,
         reason="cancelled before it ran",
     )
+    turn.finish(record.id, record.queue, ending)
     return True
 
 

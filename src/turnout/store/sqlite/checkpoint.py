@@ -1,14 +1,15 @@
 """Moves the write-ahead log back into the file, by one connection of the machine at a time.
 
-All connections have `wal_autocheckpoint` off. Whoever notices that the log has grown past `SOFT` bytes
-takes a lock file and checkpoints in a thread of its own: PASSIVE, which blocks nobody; only past `HARD`
-RESTART, which waits a moment for the writers so that the log starts over. One checkpointer at a time
-also keeps clear of SQLite's WAL-reset bug, which needs two.
+All connections have `wal_autocheckpoint` off. Whoever notices that the log has grown past `SOFT`
+bytes
+takes a lock file and checkpoints in a thread of its own: PASSIVE, which blocks nobody; only past
+`HARD`
+RESTART, which waits a moment for the writers so that the log starts over. One checkpointer at a
+time also keeps clear of SQLite's WAL-reset bug, which needs two.
 """
 
 from __future__ import annotations
 
-import os
 import threading
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
@@ -35,7 +36,8 @@ class Checkpointer:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._wal = f"{path}-wal"
+        self._wal = path.with_name(path.name + "-wal")
+        self._lock_file = path.with_name(path.name + "-checkpoint")
         self._commits = 0
         self._busy = threading.Lock()
 
@@ -49,7 +51,7 @@ class Checkpointer:
     def size(self) -> int:
         """Return the log's size in bytes."""
         try:
-            return os.stat(self._wal).st_size
+            return self._wal.stat().st_size
         except OSError:
             return 0
 
@@ -80,7 +82,7 @@ class Checkpointer:
         if fcntl is None:
             yield True
             return
-        with open(f"{self._path}-checkpoint", "wb") as lock:
+        with self._lock_file.open("wb") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:

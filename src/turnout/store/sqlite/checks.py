@@ -50,9 +50,11 @@ def warnings(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> tuple[st
         return ()
     name = ".".join(map(str, version))
     return (
-        f"SQLite {name} has the WAL-reset bug (fixed in 3.51.3, 3.50.7 and 3.44.6): two programs that "
-        "checkpoint at the same moment can lose commits. Turnout lets one connection checkpoint at a "
-        "time; see that nothing else checkpoints this file, or update SQLite",
+        (
+            f"SQLite {name} has the WAL-reset bug (fixed in 3.51.3, 3.50.7 and 3.44.6): two "
+            "programs that checkpoint at the same moment can lose commits. Turnout lets one "
+            "connection checkpoint at a time; see that nothing else does, or update SQLite"
+        ),
     )
 
 
@@ -73,7 +75,7 @@ def schema_version(connection: sqlite3.Connection) -> int:
     tables = {
         row[0]
         for row in connection.execute(
-            "SELECT name FROM sqlite_master WHERE type = 'table' AND name LIKE 'turnout\\_%' ESCAPE '\\'"
+            "SELECT name FROM sqlite_master WHERE type = 'table' AND name GLOB 'turnout_*'"
         )
     }
     if not tables:
@@ -86,8 +88,8 @@ def schema_version(connection: sqlite3.Connection) -> int:
         raise SchemaError(msg)
     if int(row[0]) > VERSION:
         msg = (
-            f"the file's schema is number {row[0]}, this Turnout knows up to {VERSION}: a newer Turnout "
-            "has migrated it; upgrade this one"
+            f"the file's schema is number {row[0]}, this Turnout knows up to {VERSION}: a newer "
+            "Turnout has migrated it; upgrade this one"
         )
         raise SchemaError(msg)
     return int(row[0])

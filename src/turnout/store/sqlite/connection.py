@@ -131,7 +131,10 @@ def open_connection(path: Path, synchronous: str) -> Connection:
 
 
 def retried(work: Callable[[], T], patience: float = PATIENCE) -> T:
-    """Call `work` until the file is not busy, with short random sleeps; raises StoreBusy in the end."""
+    """Call `work` until the file is not busy, with short random sleeps between.
+
+    Raises StoreBusy after `patience` seconds.
+    """
     ceiling, deadline = _SLEEP_FIRST, time.monotonic() + patience
     while True:
         try:
@@ -175,9 +178,9 @@ def translated(path: Path) -> Iterator[None]:
 
 _ADVICE = {
     sqlite3.SQLITE_FULL: "the disk is full; nothing was changed, free some space and try again",
-    sqlite3.SQLITE_READONLY: "the file or its folder is read-only for this user; WAL mode writes both",
-    sqlite3.SQLITE_CANTOPEN: "it cannot be opened; check that the path is a file in a writable folder",
-    sqlite3.SQLITE_NOTADB: "it is not an SQLite database; give another path, or move that file away",
+    sqlite3.SQLITE_READONLY: "the file or its folder is read-only here; WAL mode writes both",
+    sqlite3.SQLITE_CANTOPEN: "it cannot be opened; the path must be a file in a writable folder",
+    sqlite3.SQLITE_NOTADB: "it is not an SQLite database; give another path, or move it away",
     sqlite3.SQLITE_CORRUPT: "it is damaged; restore a backup, or try `sqlite3 FILE .recover`",
     sqlite3.SQLITE_IOERR: "the disk reported an error; look into the system's log",
     sqlite3.SQLITE_PERM: "access was denied; check the file's owner and mode",

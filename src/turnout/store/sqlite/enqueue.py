@@ -15,7 +15,7 @@ from turnout.store.sqlite.base import Q, Turn, ids_text
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from turnout.job import JobId, NewJob
+    from turnout.job import JobId, NewJob, Unique
 
 decode_body = msgspec.json.decode
 
@@ -30,7 +30,7 @@ def enqueue(
     for job in jobs:
         if job.id in known:
             continue
-        if job.unique is not None and not _claim(turn, job):
+        if job.unique is not None and not _claim(turn, job.id, job.unique):
             taken.add(job.id)
             continue
         known.add(job.id)
@@ -47,14 +47,12 @@ def _known(turn: Turn, jobs: Sequence[NewJob]) -> set[JobId]:
     return known
 
 
-def _claim(turn: Turn, job: NewJob) -> bool:
-    unique = job.unique
-    assert unique is not None
+def _claim(turn: Turn, job_id: JobId, unique: Unique) -> bool:
     row = turn.execute(Q["unique_holder"], (unique.key,)).fetchone()
     if row is not None and (row[1] is None or row[1] > turn.now):
         return False
     expires_at = None if unique.ttl is None else turn.now + unique.ttl
-    turn.execute(Q["claim_unique"], (unique.key, job.id, unique.until, expires_at))
+    turn.execute(Q["claim_unique"], (unique.key, job_id, unique.until, expires_at))
     return True
 
 
@@ -64,10 +62,8 @@ def _insert(turn: Turn, executemany: Callable[..., Any], jobs: list[NewJob]) -> 
     for job in jobs:
         run_at = now if job.run_at is None else job.run_at
         key, until = (job.unique.key, job.unique.until) if job.unique else (None, None)
-        rows.append(
-            (job.id, job.task, job.queue, job.args, job.priority, now, run_at)
-            + (job.expires_at, job.context, key, until)
-        )
+        head = (job.id, job.task, job.queue, job.args, job.priority, now, run_at)
+        rows.append((*head, job.expires_at, job.context, key, until))
         if run_at <= now:
             ready.append((job.queue, -job.priority, run_at, job.id))
         else:

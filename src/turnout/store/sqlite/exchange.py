@@ -11,8 +11,10 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from turnout.job import Exchanged, JobId, LeasedJob, Outcome, State, Want
-from turnout.store.sqlite.base import Q, Turn, decode_ids, encode, ids_text
+from turnout.store.sqlite.base import Ending, Q, Turn, decode_ids, encode, ids_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -38,7 +40,7 @@ def read_leased(turn: Turn, fence: int, epoch: str) -> list[LeasedJob]:
     row = turn.execute(Q["lease_ids"], (fence, epoch)).fetchone()
     if row is None:
         return []
-    return [LeasedJob(*job, fence) for job in turn.execute(Q["leased_jobs"], row)]
+    return [LeasedJob(*job) for job in turn.execute(Q["leased_jobs"], (fence, *row))]
 
 
 # ---- settle
@@ -152,44 +154,38 @@ def _requeue(turn: Turn, outcome: Outcome, worker: str, *, stopped: bool) -> Non
 
 def _end_stopped(turn: Turn, outcome: Outcome, worker: str) -> None:
     job = outcome.job
-    turn.finish(
-        job.id,
-        job.queue,
-        State.CANCELLED,
-        attempt=outcome.attempt,
-        trail=outcome.trail,
-        started_at=outcome.started_at,
-        finished_at=outcome.finished_at,
-        worker=worker,
-        error=outcome.error,
-        reason="cancelled while it ran",
-    )
     _free(turn, job)
+    ending = ending_of(outcome, worker)
+    asked = replace(ending, state=State.CANCELLED, reason="cancelled while it ran")
+    turn.finish(job.id, job.queue, asked)
+
+
+def ending_of(outcome: Outcome, worker: str) -> Ending:
+    """Return what a final record keeps of an outcome."""
+    kept = outcome.finished_at + outcome.keep if outcome.state is State.SUCCEEDED else None
+    return Ending(
+        outcome.attempt,
+        outcome.trail,
+        outcome.state,
+        outcome.started_at,
+        outcome.finished_at,
+        kept,
+        worker,
+        outcome.error,
+        outcome.reason,
+        outcome.result,
+    )
 
 
 def _finish(turn: Turn, outcome: Outcome, worker: str) -> None:
     job = outcome.job
     _free(turn, job)
-    success = outcome.state is State.SUCCEEDED
-    if success and outcome.keep <= 0:
+    if outcome.state is State.SUCCEEDED and outcome.keep <= 0:
         for query in ("drop_job", "drop_progress", "drop_cancel"):
             turn.execute(Q[query], (job.id,))
         turn.finished(job.queue)
         return
-    turn.finish(
-        job.id,
-        job.queue,
-        outcome.state,
-        attempt=outcome.attempt,
-        trail=outcome.trail,
-        started_at=outcome.started_at,
-        finished_at=outcome.finished_at,
-        keep_until=outcome.finished_at + outcome.keep if success else None,
-        worker=worker,
-        error=outcome.error,
-        reason=outcome.reason,
-        result=outcome.result,
-    )
+    turn.finish(job.id, job.queue, ending_of(outcome, worker))
 
 
 def _free(turn: Turn, job: LeasedJob) -> None:
@@ -215,10 +211,8 @@ def promote(turn: Turn) -> None:
 def _claim(turn: Turn, want: Want) -> list[JobId]:
     ids: list[JobId] = []
     for queue, room in expand(turn, want.queues):
-        room = min(room, want.limit - len(ids))
-        if room <= 0:
-            continue
-        rows = turn.execute(Q["head"], (queue, room)).fetchall()
+        most = min(room, want.limit - len(ids))
+        rows = turn.execute(Q["head"], (queue, most)).fetchall() if most > 0 else []
         if rows:
             turn.execute(Q["drop_head"], (queue, *rows[-1]))
             turn.add(queue, "ready", -len(rows))
@@ -236,8 +230,7 @@ def expand(turn: Turn, queues: Sequence[tuple[str, int]]) -> list[tuple[str, int
         if queue != "*":
             found.append((queue, room))
             continue
-        ready = [row[0] for row in turn.execute(Q["ready_queues"])]
-        found.extend((other, room) for other in ready if other not in named)
+        found.extend((other, room) for other in turn.ready_queues() if other not in named)
     return [(queue, room) for queue, room in found if queue not in paused]
 
 

@@ -113,7 +113,7 @@ DELETE FROM turnout_scheduled WHERE (run_at, id) <= (?, ?);
 SELECT queue FROM turnout_queue WHERE paused = 1;
 
 -- name: ready_queues
-SELECT queue FROM turnout_tally WHERE what = 'ready' AND n > 0 ORDER BY queue;
+SELECT queue, n FROM turnout_tally WHERE what = 'ready';
 
 -- name: head
 SELECT rank, run_at, id FROM turnout_ready WHERE queue = ? ORDER BY rank, run_at, id LIMIT ?;
@@ -135,8 +135,8 @@ DELETE FROM turnout_unique WHERE until = 'start' AND id IN (SELECT value FROM js
 -- name: leased_jobs
 -- Read after COMMIT: payloads need not be under the write lock. CROSS JOIN keeps the array's order.
 SELECT t.id, task, queue, args, priority, attempt, crashes, enqueued_at, run_at, expires_at, context,
-    trail, CASE unique_until WHEN 'finish' THEN unique_key END
-FROM json_each(?) AS j CROSS JOIN turnout_job AS t ON t.id = j.value;
+    trail, CASE unique_until WHEN 'finish' THEN unique_key END, ?1
+FROM json_each(?2) AS j CROSS JOIN turnout_job AS t ON t.id = j.value;
 
 -- name: is_ready
 SELECT 1 FROM turnout_ready WHERE queue = ? LIMIT 1;

@@ -1,8 +1,8 @@
 """The verb `find`: rows of three places back into one kind of record.
 
 A job is in `turnout_job` while it is queued or running, in `turnout_final` once it ended with
-something to tell, and in a row of `turnout_trace` when it simply succeeded. Each place is read newest
-id first, by keyset, and the three are merged.
+something to tell, and in a row of `turnout_trace` when it simply succeeded. Each place is read
+newest id first, by keyset, and the three are merged.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def find(
     if where.view is not None:
         wanted &= {State.QUEUED}
     sources: list[Iterator[JobRecord]] = []
-    if wanted & _LIVE and where.error is None:
+    if wanted & _LIVE:
         sources.append(_live(execute, where, wanted, after, now))
     if wanted - _LIVE:
         sources.append(_final(execute, where, wanted, after))
@@ -96,8 +96,16 @@ def _live(
     for row in execute(query, values):
         lease = running.get(row[0])
         record = _record(row, State.RUNNING if lease else State.QUEUED, lease)
-        if record.state in wanted and (where.view is None or _in_view(record, where.view, now)):
+        if (
+            record.state in wanted
+            and (where.view is None or _in_view(record, where.view, now))
+            and (where.error is None or _is_error(record.error, where.error))
+        ):
             yield _with_side_rows(execute, record)
+
+
+def _is_error(found: str | None, wanted: str) -> bool:
+    return found is not None and wanted in {found, found.rpartition(".")[2]}
 
 
 def _in_view(record: JobRecord, view: str, now: float) -> bool:
@@ -115,7 +123,7 @@ def _record(
     more.setdefault("worker", worker)
     trail = decode_trail(row[11]) if row[11] else None
     attempts = trail.attempts if trail else ()
-    if "error" not in more and attempts:
+    if "error" not in more and attempts and row[5]:
         more["error"] = attempts[-1].error
     return JobRecord(
         id=row[0],
@@ -151,9 +159,10 @@ def _final(
 ) -> Iterator[JobRecord]:
     sql, values = _conditions(where, after)
     if where.error is not None:
-        sql += " AND (error = ? OR substr(error, -length(?)) = ?)"
-        dotted = "." + where.error
-        values += [where.error, dotted, dotted]
+        # By its whole name, or by the last part alone.
+        last = "" if "." in where.error else "." + where.error
+        sql += " AND (error = ? OR (? <> '' AND substr(error, -length(?)) = ?))"
+        values += [where.error, last, last, last]
 
     def of_state(state: State) -> Iterator[JobRecord]:
         query = (
@@ -180,8 +189,8 @@ def _final(
 def _traced(execute: Execute, where: JobFilter, after: JobId | None) -> Iterator[JobRecord]:
     """Yield plain successes, newest id first.
 
-    Batches overlap in their ids. A batch whose last id lies below what is still held back cannot hold a
-    newer one, so a heap of opened batches gives the exact order without opening them all.
+    Batches overlap in their ids. A batch whose last id lies below what is still held back cannot
+    hold a newer one, so a heap of opened batches gives the exact order without opening them all.
     """
     held: list[tuple[str, int, JobRecord]] = []
     rows = _trace_rows(execute, where, after)

@@ -1,6 +1,7 @@
 """The SQLite adapter: the Store protocol over one file.
 
-Each verb is one transaction and lives in the file of its name; this class opens connections, keeps the
+Each verb is one transaction and lives in the file of its name; this class opens connections, keeps
+the
 clock, rings the doorbell after commits and starts checkpoints. The file is set up at first use.
 """
 
@@ -76,7 +77,8 @@ class SQLiteStore:
     def from_url(cls, url: str) -> SQLiteStore:
         """Read `sqlite:///relative.db`, `sqlite:////absolute.db` and their two switches.
 
-        `?synchronous=` is for enqueues and `?worker_synchronous=` for leases and settles: full or normal.
+        `?synchronous=` is for enqueues and `?worker_synchronous=` for leases and settles: full or
+        normal.
         """
         parts = urlsplit(url)
         path = unquote(parts.path)[1:]
@@ -95,7 +97,7 @@ class SQLiteStore:
                 "worker_synchronous=, each full or normal"
             )
             raise ConfigError(msg)
-        return cls(Path(os.path.abspath(path)), **modes)
+        return cls(Path(path).absolute(), **modes)
 
     # ---- life
 
@@ -262,12 +264,18 @@ class SQLiteStore:
         deadline = time.monotonic() + timeout
         while (left := deadline - time.monotonic()) > 0:
             poll = min(left, POLL * random.uniform(0.75, 1.25), self._until_due())
-            rang = bell.wait(poll) if bell else time.sleep(poll)
-            if rang and self._is_woken(worker):
+            if self._rang(bell, poll) and self._is_woken(worker):
                 return True
             if self._may_have_jobs(worker):
                 return True
         return False
+
+    @staticmethod
+    def _rang(bell: Bell | None, seconds: float) -> bool:
+        if bell is None:
+            time.sleep(seconds)
+            return False
+        return bell.wait(seconds)
 
     def _is_woken(self, worker: WorkerInfo) -> bool:
         return self._woken.pop(worker.epoch, False)
@@ -314,9 +322,7 @@ class SQLiteStore:
         with self._connections.front() as connection:
             connection.execute("BEGIN")
             try:
-                return find(
-                    connection.execute, where, limit=limit, after=after, now=self._now(now)
-                )
+                return find(connection.execute, where, limit=limit, after=after, now=self._now(now))
             finally:
                 connection.rollback()
 

@@ -1,18 +1,18 @@
 """The verbs that keep house: `heartbeat`, `reap`, `prune`.
 
-An epoch is open, or it is ended for good. Ending comes first and alone voids every late settle; taking
-back the leases may then need several bounded calls.
+An epoch is open, or it is ended for good. Ending comes first and alone voids every late settle;
+taking back the leases may then need several bounded calls.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from turnout.job import AttemptRecord, JobId, Orders, Reaped, Retention, State, WorkerInfo
 from turnout.store.protocol import POISON
-from turnout.store.sqlite.base import RATE_SECONDS, Q, Turn, decode_ids, encode, with_entry
+from turnout.store.sqlite.base import RATE_SECONDS, Ending, Q, Turn, decode_ids, encode, with_entry
 from turnout.store.sqlite.change import trim_trace
 from turnout.store.sqlite.exchange import keep_lease
 
@@ -60,28 +60,18 @@ def release(turn: Turn, epoch: str) -> None:
         turn.execute(Q["drop_lease"], (fence,))
 
 
-def _end_if_asked(turn: Turn, job: tuple[object, ...], trail: str | None = None) -> bool:
+def _end_if_asked(turn: Turn, job: tuple[Any, ...], trail: str | None = None) -> bool:
     if turn.execute(Q["cancel_row"], (job[0],)).fetchone() is None:
         return False
     _end(turn, job, State.CANCELLED, "cancelled while it ran", trail)
     return True
 
 
-def _end(
-    turn: Turn, job: tuple[object, ...], state: State, reason: str, trail: str | None
-) -> None:
+def _end(turn: Turn, job: tuple[Any, ...], state: State, reason: str, trail: str | None) -> None:
     job_id, queue, attempt, key = job[0], job[2], job[5], job[12]
     if key is not None:
         turn.execute(Q["free_unique"], (key, job_id))
-    turn.finish(
-        JobId(str(job_id)),
-        str(queue),
-        state,
-        attempt=int(str(attempt)),
-        trail=trail,
-        finished_at=turn.now,
-        reason=reason,
-    )
+    turn.finish(job_id, queue, Ending(attempt, trail, state, None, turn.now, reason=reason))
 
 
 # ---- reap
@@ -92,7 +82,9 @@ def reap(turn: Turn, epoch: str | None, limit: int) -> list[Reaped]:
     over = [epoch] if epoch is not None else _past_deadline(turn)
     for dead in over:
         turn.execute(Q["end_worker"], (dead, turn.now))
-    holders = over if epoch is not None else [row[0] for row in turn.execute(Q["ended_with_leases"])]
+    holders = (
+        over if epoch is not None else [row[0] for row in turn.execute(Q["ended_with_leases"])]
+    )
     reaped: list[Reaped] = []
     for dead in holders:
         reaped += _take_back(turn, dead, limit - len(reaped))
@@ -155,7 +147,7 @@ def _crashed(turn: Turn, job_id: JobId, worker: str, leased_at: float) -> Reaped
 
 
 def prune(turn: Turn, retention: Retention, limit: int) -> int:
-    """Delete what is past its time, then what is over its queue's count; at most `limit` records."""
+    """Delete what is past its time, then what is over its queue's count."""
     gone = _prune_successes(turn, limit)
     queues = {row[0] for row in turn.execute(Q["tallies"])}
     for queue in sorted(queues):
@@ -225,9 +217,7 @@ def _trim_oldest(turn: Turn, n: int, count: int) -> int:
     return trim_trace(turn, n, lambda entry: entry[0] not in going)
 
 
-def _prune_ended(  # noqa: PLR0913, PLR0917
-    turn: Turn, queue: str, state: State, before: float, most: int, limit: int
-) -> int:
+def _prune_ended(turn: Turn, queue: str, state: State, before: float, most: int, limit: int) -> int:
     if limit <= 0:
         return 0
     rows = turn.execute(Q["overdue_ended"], (queue, state, before, limit)).fetchall()

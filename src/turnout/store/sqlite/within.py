@@ -1,8 +1,8 @@
 """The caller's own transaction: enqueue on the connection that the application writes with.
 
 Both must live in one file, because a commit over two WAL files is not atomic. Taken are a `sqlite3`
-connection, and SQLAlchemy's Session, Connection and (inside its own greenlet) AsyncSession. SQLAlchemy
-is not imported: whoever hands one in has done that.
+connection, and SQLAlchemy's Session, Connection and (inside its own greenlet) AsyncSession.
+SQLAlchemy is not imported: whoever hands one in has done that.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ class Borrowed:
             if row[1] == "main" and row[2] and os.path.realpath(row[2]) == ours:
                 return
         msg = (
-            f"this connection's database is not {path}: one transaction cannot span two files. Keep the "
-            "jobs in the application's file, or enqueue after the commit"
+            f"this connection's database is not {path}: one transaction cannot span two files. "
+            "Keep the jobs in the application's file, or enqueue after the commit"
         )
         raise WithinError(msg)
 
@@ -74,8 +74,8 @@ class Borrowed:
             return
         if self._raw.isolation_level is None:
             msg = (
-                "this connection commits each statement by itself (isolation_level=None) and has no "
-                "transaction open: execute BEGIN IMMEDIATE first"
+                "this connection commits each statement by itself (isolation_level=None) and has "
+                "no transaction open: execute BEGIN IMMEDIATE first"
             )
             raise WithinError(msg)
         # What sqlite3 would do before the caller's own INSERT, made early.

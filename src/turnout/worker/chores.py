@@ -1,0 +1,108 @@
+"""What a worker does besides running jobs: it lives, takes back from the dead, deletes the old.
+
+One heartbeat speaks for the whole process. What it brings back (a lost epoch, jobs to stop) is
+carried out here.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from typing import TYPE_CHECKING, Literal
+
+import turnout
+from turnout.job import WorkerInfo
+from turnout.worker.identity import host, is_alive
+from turnout.worker.upkeep import Chore, Upkeep
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from turnout.app import Turnout
+    from turnout.job import Reaped
+    from turnout.worker.crew import Crew
+    from turnout.worker.options import WorkerOptions
+
+log = logging.getLogger("turnout.worker")
+
+PRUNE_EVERY = 60.0
+WorkerState = Literal["running", "quiet", "stopping", "stopped"]
+
+
+class Chores:
+    """The chores of one worker process."""
+
+    def __init__(self, app: Turnout, crew: Crew, options: WorkerOptions) -> None:
+        self._app = app
+        self._crew = crew
+        self._options = options
+        self._host = host()
+        self.started = time.time()
+
+    def table(self) -> Upkeep:
+        """Return what is to be done, and how often."""
+        every = self._options.heartbeat
+        return Upkeep(
+            [
+                Chore("heartbeat", every, self.heartbeat),
+                Chore("reap", every, self.reap),
+                Chore("prune", PRUNE_EVERY, self.prune),
+            ]
+        )
+
+    def info(self, state: WorkerState | None = None) -> WorkerInfo:
+        """Return what this worker tells the store of itself."""
+        crew = self._crew
+        now: WorkerState = "stopping" if crew.stopping else "quiet" if crew.quiet else "running"
+        slots = self._options.threads
+        if crew.loop is not None:
+            slots += self._options.concurrency
+        return WorkerInfo(
+            epoch=crew.epoch,
+            name=crew.name,
+            host=self._host,
+            pid=os.getpid(),
+            queues=tuple(spec.name for spec in self._options.queues) or ("*",),
+            concurrency=slots,
+            started_at=self.started,
+            running=len(crew.running),
+            state=state or now,
+            version=turnout.__version__,
+        )
+
+    def heartbeat(self) -> None:
+        """Renew the epoch, and carry out what comes back."""
+        crew, info = self._crew, self.info()
+        orders = self._app.store.heartbeat(info, ttl=self._options.dead_after)
+        if orders.lost:
+            crew.lose(info.epoch)
+            self._app.store.heartbeat(self.info(), ttl=self._options.dead_after)
+        for job_id in orders.cancel:
+            job = crew.running.get(job_id)
+            if job is not None:
+                job.cancelled = True
+        if orders.cancel and crew.loop is not None:
+            crew.loop.cancel(orders.cancel)
+
+    def goodbye(self) -> None:
+        """End the epoch: what is still held goes back, and nothing settles under it any more."""
+        self._app.store.heartbeat(self.info("stopped"), ttl=self._options.dead_after)
+
+    def reap(self) -> None:
+        """Take back the jobs of the dead: past their deadline, or seen dead on this machine."""
+        store = self._app.store
+        for worker in store.workers():
+            if worker.host == self._host and not is_alive(worker.pid):
+                _report(store.reap(epoch=worker.epoch))
+        _report(store.reap())
+
+    def prune(self) -> None:
+        """Delete what is past its keeping time."""
+        self._app.store.prune(self._app.config.retention())
+
+
+def _report(reaped: Sequence[Reaped]) -> None:
+    for job in reaped:
+        told = (job.id, job.task, job.state, job.crashes)
+        log.warning("job %s (%s) is %s again: its worker died (%d times so far)", *told)

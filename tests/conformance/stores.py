@@ -1,0 +1,15 @@
+"""Which stores keep the promises of this suite, and where an empty one of each is made.
+
+A further store is one more line in `URLS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+URLS: dict[str, Callable[[Path], str]] = {
+    "memory": lambda _folder: "memory:",
+    "sqlite": lambda folder: f"sqlite:///{folder}/jobs.db",
+}
+"""Store name -> the URL of an empty store, given an empty folder."""

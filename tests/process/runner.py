@@ -1,0 +1,29 @@
+"""Starts a real supervisor over the test application: `runner.py FOLDER JSON`."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from process.shop import make_app
+from turnout.worker import crew
+from turnout.worker.options import WorkerOptions, parse_queues
+from turnout.worker.supervisor import Supervisor
+
+
+def main(folder: str, text: str) -> int:
+    options = json.loads(text)
+    # Unknown tasks come back sooner than in production, so that the test need not wait 15 s.
+    crew.UNKNOWN_TASK_DELAY = (0.2, 0.4)
+    logging.basicConfig(level=logging.INFO, format="%(process)d %(levelname)s %(message)s")
+    app = make_app(Path(folder), options.pop("url", None), extra=options.pop("extra", False))
+    queues = parse_queues(options.pop("queues", ""))
+    return Supervisor(app, WorkerOptions(queues=queues, **options)).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

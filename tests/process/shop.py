@@ -1,0 +1,166 @@
+"""The application of the process tests: tasks that can be watched from outside and held in mid-run.
+
+What a job does goes into the ledger, one line each, appended atomically: a kill loses nothing of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import sys
+import time
+from pathlib import Path
+
+from turnout import Cancel, Turnout, current_job, exactly
+
+
+class Ledger:
+    """Lines that jobs of any process append, in the order in which they did."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.path = folder / "ledger"
+
+    def write(self, *words: object) -> None:
+        line = " ".join(map(str, words)) + "\n"
+        handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        os.write(handle, line.encode())
+        os.close(handle)
+
+    def lines(self) -> list[list[str]]:
+        if not self.path.exists():
+            return []
+        return [line.split() for line in self.path.read_text().splitlines()]
+
+    def said(self, word: str, name: object = None) -> list[list[str]]:
+        """Return the lines that begin with `word` (and `name`)."""
+        return [
+            line for line in self.lines() if line[0] == word and name in (None, *line[1:2])
+        ]
+
+    def release(self, name: str) -> None:
+        """Let the job held under `name` go on."""
+        (self.folder / f"go-{name}").touch()
+
+    def is_released(self, name: str) -> bool:
+        return (self.folder / f"go-{name}").exists()
+
+
+def make_app(folder: Path, url: str | None = None, *, extra: bool = False) -> Turnout:
+    """Return the application over `folder`/jobs.db; with `extra`, a newer one that knows more."""
+    jobs = Turnout(url or f"sqlite:///{folder}/jobs.db")
+    ledger = Ledger(folder)
+    _steady(jobs, ledger)
+    _deadly(jobs, ledger)
+    _slow(jobs, ledger)
+    _asynchronous(jobs, ledger)
+    if extra:
+
+        @jobs.task(name="newer")
+        def newer(name: str) -> None:
+            ledger.write("newer", name, os.getpid())
+
+    return jobs
+
+
+def _steady(jobs: Turnout, ledger: Ledger) -> None:
+    @jobs.task(name="note")
+    def note(name: str) -> None:
+        ledger.write("note", name, os.getpid())
+
+    @jobs.task(name="nap")
+    def nap(name: str, seconds: float) -> None:
+        ledger.write("start", name, os.getpid())
+        time.sleep(seconds)
+        ledger.write("end", name, os.getpid())
+
+    @jobs.task(name="hold", wait=exactly(0.05))
+    def hold(name: str) -> None:
+        job = current_job()
+        ledger.write("start", name, os.getpid(), job.attempt)
+        seen: set[str] = set()
+        while not ledger.is_released(name):
+            for flag in ("lost", "stopping", "cancelled"):
+                if getattr(job, flag) and flag not in seen:
+                    seen.add(flag)
+                    ledger.write(flag, name, os.getpid())
+            if job.cancelled:
+                raise Cancel("it was asked to stop")
+            time.sleep(0.01)
+        ledger.write("end", name, os.getpid(), "lost" if job.lost else "held")
+
+
+def _deadly(jobs: Turnout, ledger: Ledger) -> None:
+    def deeper(n: int) -> int:
+        return deeper(n + 1) + 1
+
+    ways = {
+        "exit0": lambda: os._exit(0),
+        "exit3": lambda: os._exit(3),
+        "segfault": lambda: ctypes.string_at(0),
+        "sys.exit": lambda: sys.exit(1),
+        "interrupt": lambda: (_ for _ in ()).throw(KeyboardInterrupt()),
+        "recursion": lambda: deeper(0),
+    }
+
+    @jobs.task(name="die", attempts=2, wait=exactly(0.05))
+    def die(name: str, way: str, times: int = 99) -> None:
+        ledger.write("start", name, os.getpid())
+        if len(ledger.said("start", name)) <= times:
+            ways[way]()
+        ledger.write("end", name, os.getpid())
+
+
+def _slow(jobs: Turnout, ledger: Ledger) -> None:
+    @jobs.task(name="spin", timeout=0.3, attempts=1)
+    def spin(name: str) -> None:
+        ledger.write("start", name, os.getpid())
+        until = time.monotonic() + 30
+        while time.monotonic() < until:
+            pass
+        ledger.write("end", name, os.getpid())
+
+    @jobs.task(name="stuck", timeout=0.3, attempts=1)
+    def stuck(name: str, seconds: float) -> None:
+        ledger.write("start", name, os.getpid())
+        time.sleep(seconds)
+        ledger.write("end", name, os.getpid())
+
+    @jobs.task(name="deaf", timeout=0.3, attempts=1)
+    def deaf(name: str, seconds: float) -> None:
+        """Swallow whatever is raised in it, as careless code does."""
+        ledger.write("start", name, os.getpid())
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            try:
+                time.sleep(0.01)
+            except BaseException:
+                ledger.write("swallowed", name, os.getpid())
+        ledger.write("end", name, os.getpid())
+
+
+def _asynchronous(jobs: Turnout, ledger: Ledger) -> None:
+    @jobs.task(name="ahold")
+    async def ahold(name: str) -> None:
+        ledger.write("start", name, os.getpid())
+        try:
+            while not ledger.is_released(name):
+                await asyncio.sleep(0.01)
+        except asyncio.CancelledError:
+            ledger.write("cancelled", name, os.getpid())
+            raise
+        ledger.write("end", name, os.getpid())
+
+    @jobs.task(name="aslow", timeout=0.3, attempts=1)
+    async def aslow(name: str) -> None:
+        ledger.write("start", name, os.getpid())
+        await asyncio.sleep(30)
+
+    @jobs.task(name="adie", attempts=1)
+    async def adie(name: str) -> None:
+        ledger.write("start", name, os.getpid())
+        raise SystemExit(1)
+
+
+__all__ = ["Ledger", "make_app"]
