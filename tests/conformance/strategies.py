@@ -11,7 +11,7 @@ from conformance.builders import ALL, ERROR, T, ended, retried, snoozed, succeed
 from turnout.job import JobFilter, Outcome, State, Unique, Want
 
 QUEUES = st.sampled_from(["a", "b", "c"])
-EPOCHS = st.sampled_from(["e0", "e1", "e2", "e3", "e4", "e5"])
+WORKERS = st.integers(0, 2)
 PICK = st.integers(0, 1_000)  # an index into whatever is there, modulo its length
 UNIQUE = st.one_of(
     st.none(),
@@ -47,9 +47,8 @@ ENDINGS = {
     "discarded": lambda job, now, _after: ended(job, State.DISCARDED, at=now, error=None),
     "cancelled": lambda job, now, _after: ended(job, State.CANCELLED, at=now),
 }
-SETTLES = st.lists(
-    st.tuples(PICK, st.sampled_from(list(ENDINGS)), st.sampled_from([0, 5, 60])), max_size=5
-)
+ENDING = st.tuples(st.sampled_from(list(ENDINGS)), st.sampled_from([0, 5, 60]))
+EVERYTHING = Want((("*", 100),), 100)
 WANTS = st.one_of(
     st.none(),
     st.builds(
@@ -61,7 +60,8 @@ WANTS = st.one_of(
         ).map(tuple),
         st.integers(0, 5),
     ),
-    st.just(Want((("*", 100),), 100)),
+    st.just(EVERYTHING),
+    st.just(EVERYTHING),
 )
 FILTERS = st.one_of(
     st.just(ALL),

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("turnout.worker")
 
 AHEAD = 0.020
-MOST = 100
+MOST = 250
 PATIENCE = 0.250
 _SMOOTHING = 0.1
 _PAUSE_FIRST, _PAUSE_MOST = 0.05, 5.0

@@ -165,7 +165,8 @@ class WorkerProcess:
             self.stop()
             return
         try:
-            self.app.store.wait(self._chores.info(), _WAIT)
+            patience = TICK if self.options.until_empty else _WAIT
+            self.app.store.wait(self._chores.info(), patience)
         except StoreError as error:
             log.error("waiting failed: %s", error)  # noqa: TRY400
             time.sleep(TICK)

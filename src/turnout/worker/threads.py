@@ -152,30 +152,32 @@ class ThreadExecutor:
         self._timed_attempt(seat, running, plan)
 
     def _find_work(self) -> None:
-        if self._lead.acquire(blocking=False):
-            try:
-                self._be_leader()
-            finally:
-                self._lead.release()
-        else:
+        if not self._lead.acquire(blocking=False):
             self._follow()
+            return
+        try:
+            pause = self._be_leader()
+        finally:
+            self._lead.release()
+        if pause > 0:
+            self._nap(pause)  # not while leading: whoever frees a slot must find the lead free
 
-    def _be_leader(self) -> None:
+    def _be_leader(self) -> float:
+        """Bring work in, or wait for it; return how long to sleep when neither is possible."""
         crew = self._crew
         delay = crew.fetcher.not_before - time.monotonic()
         if delay > 0:
-            self._nap(delay)
-            return
+            return min(delay, _NAP)
         if crew.exchange() or self.ready:
-            return
+            return 0.0
         if crew.room() <= 0:
-            self._nap(0.05)
-            return
+            return _NAP
         self._waiting_at_door = True
         try:
             self._wait()
         finally:
             self._waiting_at_door = False
+        return 0.0
 
     def _follow(self) -> None:
         # A leader at the store's door carries nothing for us: outcomes leave by a trip of their

@@ -9,7 +9,8 @@ Everything else takes the slower way, one job at a time.
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from itertools import starmap
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec.structs import replace
 
@@ -17,30 +18,32 @@ from turnout.job import Exchanged, JobId, LeasedJob, Outcome, State, Want
 from turnout.store.sqlite.base import Ending, Q, Turn, decode_ids, encode, ids_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
+
+
+class Lease(NamedTuple):
+    """A lease just taken: its fence and its ids, as `leased_jobs` binds them."""
+
+    fence: int
+    ids: str
 
 
 def exchange(
     turn: Turn, epoch: str, outcomes: Sequence[Outcome], want: Want | None
-) -> tuple[Exchanged, int]:
-    """Settle and lease; the answer's `leased` is still empty, the fence tells where to read it."""
+) -> tuple[Exchanged, Lease | None]:
+    """Settle and lease; the answer's `leased` is still empty, the lease tells what to read."""
     if turn.execute(Q["epoch_open"], (epoch,)).fetchone() is None:
-        return Exchanged([], [], lost=True), 0
+        return Exchanged([], [], lost=True), None
     settled = _settle(turn, epoch, outcomes) if outcomes else []
     if want is None:
-        return Exchanged(settled, []), 0
+        return Exchanged(settled, []), None
     promote(turn)
-    ids = _claim(turn, want)
-    fence = _record_lease(turn, epoch, ids) if ids else 0
-    return Exchanged(settled, []), fence
+    return Exchanged(settled, []), _lease(turn, epoch, want)
 
 
-def read_leased(turn: Turn, fence: int, epoch: str) -> list[LeasedJob]:
+def read_leased(execute: Callable[..., Any], lease: Lease) -> list[LeasedJob]:
     """Return the jobs of a fresh lease, in the order in which they were claimed."""
-    row = turn.execute(Q["lease_ids"], (fence, epoch)).fetchone()
-    if row is None:
-        return []
-    return [LeasedJob(*job) for job in turn.execute(Q["leased_jobs"], (fence, *row))]
+    return list(starmap(LeasedJob, execute(Q["leased_jobs"], lease)))
 
 
 # ---- settle
@@ -51,16 +54,18 @@ def _settle(turn: Turn, epoch: str, outcomes: Sequence[Outcome]) -> list[JobId]:
     if not ours:
         return []
     ids = [outcome.job.id for outcome in ours]
-    noted = _members(turn, "any_progress", "progress_of", ids)
+    apart = _members(turn, "any_progress", "progress_of", ids)
     stopped = _members(turn, "any_cancel", "cancels_of", ids)
+    apart |= stopped
     plain: dict[tuple[str, float], list[Outcome]] = defaultdict(list)
     worker = turn.execute(Q["worker_name"], (epoch,)).fetchone()[0]
     for outcome in ours:
         job = outcome.job
-        turn.add(job.queue, "running", -1)
-        if job.id not in noted and job.id not in stopped and _is_plain(outcome):
+        if _is_plain(outcome) and job.id not in apart:
             plain[job.queue, outcome.keep].append(outcome)
-        elif outcome.state is State.QUEUED:
+            continue
+        turn.add(job.queue, "running", -1)
+        if outcome.state is State.QUEUED:
             _requeue(turn, outcome, worker, stopped=job.id in stopped)
         else:
             _finish(turn, outcome, worker)
@@ -78,7 +83,12 @@ def _still_ours(turn: Turn, epoch: str, outcomes: Sequence[Outcome]) -> list[Out
         row = turn.execute(Q["lease_ids"], (fence, epoch)).fetchone()
         if row is None:
             continue
-        held = dict.fromkeys(decode_ids(row[0]))
+        ids = decode_ids(row[0])
+        if ids == [outcome.job.id for outcome in batch]:  # as good as always: all, in their order
+            turn.execute(Q["drop_lease"], (fence,))
+            ours += batch
+            continue
+        held = dict.fromkeys(ids)
         for outcome in batch:
             if outcome.job.id in held:
                 del held[outcome.job.id]
@@ -116,6 +126,7 @@ def _is_plain(outcome: Outcome) -> bool:
 def _trace(turn: Turn, worker: str, queue: str, keep: float, batch: list[Outcome]) -> None:
     ids = [outcome.job.id for outcome in batch]
     turn.execute(Q["drop_jobs"], (ids_text(ids),))
+    turn.add(queue, "running", -len(batch))
     turn.finished(queue, len(batch))
     if keep <= 0:
         return
@@ -208,7 +219,7 @@ def promote(turn: Turn) -> None:
     turn.execute(Q["drop_due"], rows[-1][:2])
 
 
-def _claim(turn: Turn, want: Want) -> list[JobId]:
+def _lease(turn: Turn, epoch: str, want: Want) -> Lease | None:
     ids: list[JobId] = []
     for queue, room in expand(turn, want.queues):
         most = min(room, want.limit - len(ids))
@@ -217,8 +228,14 @@ def _claim(turn: Turn, want: Want) -> list[JobId]:
             turn.execute(Q["drop_head"], (queue, *rows[-1]))
             turn.add(queue, "ready", -len(rows))
             turn.add(queue, "running", len(rows))
-            ids.extend(row[2] for row in rows)
-    return ids
+            ids += [row[2] for row in rows]
+    if not ids:
+        return None
+    text = ids_text(ids)
+    if turn.execute(Q["any_unique_start"]).fetchone() is not None:
+        turn.execute(Q["free_unique_start"], (text,))
+    fence = turn.execute(Q["insert_lease"], (epoch, turn.now, text)).lastrowid
+    return Lease(fence, text)
 
 
 def expand(turn: Turn, queues: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
@@ -232,10 +249,3 @@ def expand(turn: Turn, queues: Sequence[tuple[str, int]]) -> list[tuple[str, int
             continue
         found.extend((other, room) for other in turn.ready_queues() if other not in named)
     return [(queue, room) for queue, room in found if queue not in paused]
-
-
-def _record_lease(turn: Turn, epoch: str, ids: list[JobId]) -> int:
-    if turn.execute(Q["any_unique_start"]).fetchone() is not None:
-        turn.execute(Q["free_unique_start"], (ids_text(ids),))
-    row = (epoch, turn.now, ids_text(ids))
-    return int(turn.execute(Q["insert_lease"], row).lastrowid or 0)

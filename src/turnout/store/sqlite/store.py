@@ -44,7 +44,7 @@ from turnout.store.sqlite.checkpoint import Checkpointer
 from turnout.store.sqlite.connection import Connections, write
 from turnout.store.sqlite.count import count
 from turnout.store.sqlite.enqueue import enqueue
-from turnout.store.sqlite.exchange import exchange, expand, read_leased
+from turnout.store.sqlite.exchange import Lease, exchange, expand, read_leased
 from turnout.store.sqlite.records import find
 from turnout.store.sqlite.upkeep import heartbeat, prune, reap
 from turnout.store.sqlite.within import Borrowed
@@ -204,14 +204,13 @@ class SQLiteStore:
             self.setup()
         with self._connections.back() as connection:
 
-            def verb(turn: Turn) -> tuple[Exchanged, int]:
+            def verb(turn: Turn) -> tuple[Exchanged, Lease | None]:
                 self._seen = connection.execute("PRAGMA data_version").fetchone()[0]
                 return exchange(turn, epoch, outcomes, want)
 
-            answer, fence = self._write(connection, verb, now)
-            if fence:
-                leased = read_leased(Turn(connection.execute, 0.0), fence, epoch)
-                answer = Exchanged(answer.settled, leased)
+            answer, lease = self._write(connection, verb, now)
+            if lease is not None:
+                answer = Exchanged(answer.settled, read_leased(connection.execute, lease))
         self._checkpointer.committed()
         return answer
 

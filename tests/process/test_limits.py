@@ -1,0 +1,116 @@
+"""Jobs that overrun or are told to stop, while the worker keeps its hands free."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from process.rig import wait_until
+from turnout.job import JobFilter, State
+
+pytestmark = pytest.mark.process
+
+
+def cancel(rig, job: str) -> int:
+    return rig.store.change(JobFilter(ids=(job,)), "cancel")
+
+
+def test_a_thread_job_past_its_timeout_is_stopped(rig):
+    worker = rig.start()
+    job = rig.enqueue("spin", "a")
+    record = rig.until(job, State.DEAD)
+    assert record.error == "turnout.errors.JobTimeout"
+    assert "0.3 s" in (record.attempts[-1].message or "")
+    assert record.finished_at - record.started_at < 3
+    assert rig.ledger.said("end", "a") == []
+    assert worker.children()
+
+
+@pytest.mark.parametrize("task", ["stuck", "deaf"])
+def test_a_thread_job_that_cannot_be_stopped_is_fenced_and_replaced(rig, task):
+    worker = rig.start(threads=2)
+    stuck = [rig.enqueue(task, f"{n}", 6.0) for n in range(2)]
+    for job in stuck:
+        record = rig.until(job, State.DEAD)
+        assert record.error == "turnout.errors.JobTimeout"
+    assert rig.ledger.said("end") == [], "they are still at it"
+    held = [rig.enqueue("hold", name) for name in "ab"]
+    for name in "ab":
+        rig.until_said("start", name)
+    for name in "ab":
+        rig.ledger.release(name)
+    for job in held:
+        assert rig.until(job).state is State.SUCCEEDED
+    for n in range(2):
+        rig.until_said("end", f"{n}")
+    last = rig.enqueue("note", "last")
+    rig.until(last, State.SUCCEEDED)
+    assert rig.states(stuck) == {State.DEAD: 2}, "what they did late changed nothing"
+    assert worker.stop() == 0
+
+
+def test_an_async_job_past_its_timeout_is_cancelled(rig):
+    rig.start()
+    job = rig.enqueue("aslow", "a")
+    record = rig.until(job, State.DEAD)
+    assert record.error == "turnout.errors.JobTimeout"
+    assert record.finished_at - record.started_at < 3
+
+
+def test_a_queued_job_that_is_cancelled_never_runs(rig):
+    job = rig.enqueue("note", "a")
+    assert rig.app.job(job).cancel()
+    assert rig.start(until_empty=True).wait() == 0
+    assert rig.until(job).state is State.CANCELLED
+    assert rig.ledger.lines() == []
+
+
+def test_a_running_async_job_is_cancelled(rig):
+    rig.start()
+    job = rig.enqueue("ahold", "a")
+    rig.until_said("start", "a")
+    assert cancel(rig, job) == 1
+    record = rig.until(job, State.CANCELLED)
+    assert rig.ledger.said("cancelled", "a")
+    assert record.reason == "cancelled while it ran"
+    assert cancel(rig, job) == 0
+
+
+def test_a_running_thread_job_sees_that_it_is_cancelled(rig):
+    rig.start()
+    job = rig.enqueue("hold", "a")
+    rig.until_said("start", "a")
+    assert cancel(rig, job) == 1
+    rig.until_said("cancelled", "a")
+    assert rig.until(job).state is State.CANCELLED
+
+
+def test_a_cancelled_job_whose_worker_dies_stays_cancelled(rig):
+    worker = rig.start(heartbeat=30.0, dead_after=60.0)
+    job = rig.enqueue("hold", "a")
+    rig.until_said("start", "a")
+    assert cancel(rig, job) == 1
+    worker.kill_all()
+    rig.start()
+    record = rig.until(job, State.CANCELLED)
+    assert record.crashes == 1
+    assert len(rig.ledger.said("start", "a")) == 1
+
+
+def test_a_queues_limit_holds(rig):
+    rig.start(threads=6, queues="slow@2,default")
+    slow = [rig.enqueue("hold", f"s{n}", queue="slow") for n in range(4)]
+    wait_until(lambda: len(rig.ledger.said("start")) == 2, "two of them run")
+    other = [rig.enqueue("hold", f"d{n}") for n in range(4)]
+    for n in range(4):
+        rig.until_said("start", f"d{n}")
+    assert len([one for one in rig.ledger.said("start") if one[1].startswith("s")]) == 2
+    assert {s.queue: s.running for s in rig.store.count()} == {"slow": 2, "default": 4}
+    began = time.monotonic()
+    for n in range(4):
+        rig.ledger.release(f"s{n}")
+        rig.ledger.release(f"d{n}")
+    for job in [*slow, *other]:
+        assert rig.until(job).state is State.SUCCEEDED
+    assert time.monotonic() - began < 5
