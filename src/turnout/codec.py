@@ -137,6 +137,8 @@ class Signature:
         return {plan.wire.get(name, name): value for name, value in bound.arguments.items()}
 
     def _verify(self, plan: _Plan, sent: dict[str, Any], data: bytes) -> None:
+        if tuple(map(type, sent.values())) == plan.exact:
+            return  # such values cannot come back as anything else
         try:
             back = dict(zip(plan.names, astuple(plan.decode(data)), strict=True))
         except Exception as error:  # noqa: BLE001 - models run user code; told in our words
@@ -238,6 +240,9 @@ class _Plan:
         self.defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
         self.required = len(parameters) - len(self.defaults)
         self.loose = {self.wire.get(name, name) for name, kind in hints.items() if kind is Any}
+        kinds = tuple(hints[name] for name in self.positional)
+        safe = self.simple and all(kind in (int, str, bool) for kind in kinds)
+        self.exact = kinds if safe else None
         self.decode = self._decoder(parameters, hints)
 
     def _decoder(

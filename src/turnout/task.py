@@ -156,6 +156,15 @@ class Task(Generic[P, R, C]):
         """Check the arguments and return the job that a store would record."""
         options, app = self.options, self.app
         text = self.signature.encode(args, kwargs, app.config.max_payload)
+        if call is _AS_IS and options.expires is None and options.unique is False:
+            return NewJob(
+                id=new_id(),
+                task=self.name,
+                queue=options.queue,
+                args=text,
+                priority=options.priority,
+                context=app.capture_context(),
+            )
         expires = options.expires if call.expires is None else call.expires
         return NewJob(
             id=new_id(),

@@ -16,6 +16,7 @@ import msgspec
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
+    initialize,
     invariant,
     precondition,
     rule,
@@ -35,6 +36,7 @@ from conformance.strategies import (
     PICK,
     QUEUES,
     SPEC,
+    SPECS,
     WANTS,
     WORKERS,
 )
@@ -103,7 +105,11 @@ class Comparison(RuleBasedStateMachine):
 
     # ---- jobs
 
-    @rule(specs=st.lists(SPEC, min_size=1, max_size=4))
+    @initialize(specs=st.lists(SPEC, min_size=4, max_size=8))
+    def begin_with_some(self, specs: list[dict[str, Any]]) -> None:
+        self.enqueue(specs)
+
+    @rule(specs=SPECS)
     def enqueue(self, specs: list[dict[str, Any]]) -> None:
         jobs = [self._new(spec) for spec in specs]
         answer = self.both("enqueue", jobs, now=self.now)
@@ -132,11 +138,22 @@ class Comparison(RuleBasedStateMachine):
         own = [lease for lease in self.held if lease.epoch == epoch]
         self._exchange(epoch, list(zip(self.stale[-2:] * late + own, ends, strict=False)), want)
 
-    @rule(n=WORKERS, ends=st.lists(ENDING, min_size=1, max_size=4))
-    def run_all_that_is_ready(self, n: int, ends: list[tuple[str, int]]) -> None:
+    @rule(
+        n=WORKERS,
+        specs=SPECS,
+        ends=st.lists(ENDING, min_size=1, max_size=6),
+        notes=st.sampled_from([0, 0, 1, 2]),
+    )
+    def enqueue_and_run(
+        self, n: int, specs: list[dict[str, Any]], ends: list[tuple[str, int]], notes: int
+    ) -> None:
+        # In one step, because Hypothesis leaves whole rules out of many of its runs.
+        self.enqueue(specs)
         epoch = self.epoch_of(n)
         self._exchange(epoch, [], EVERYTHING)
         own = [lease for lease in self.held if lease.epoch == epoch]
+        for lease in own[:notes]:
+            self._note(epoch, lease, 50)
         self._exchange(epoch, list(zip(own, cycle(ends), strict=False)), None)
 
     @precondition(lambda self: self.held)
@@ -183,7 +200,9 @@ class Comparison(RuleBasedStateMachine):
     @rule(n=WORKERS, pick=PICK, value=st.integers(0, 100), own=st.booleans())
     def note(self, n: int, pick: int, value: int, own: bool) -> None:
         lease = self.held[pick % len(self.held)]
-        epoch = lease.epoch if own else self._epoch(n)
+        self._note(lease.epoch if own else self._epoch(n), lease, value)
+
+    def _note(self, epoch: str, lease: Lease, value: int) -> None:
         text = f'{{"value":{value}}}'
         wanted = self.oracle.note(epoch, lease.oracle, text)
         assert self.subject.note(epoch, lease.subject, text) == wanted
@@ -210,10 +229,24 @@ class Comparison(RuleBasedStateMachine):
                 taken.extend(some)
         self._compare_reaped(mine, theirs)
 
-    @rule(n=WORKERS)
-    def lease_and_die(self, n: int) -> None:
-        self._exchange(self.epoch_of(n), [], EVERYTHING)
-        self.reap_one(n, 1_000)
+    @rule(
+        n=WORKERS,
+        specs=SPECS,
+        fates=st.lists(st.sampled_from(["dies", "dies", "stops"]), min_size=1, max_size=3),
+        cancel=st.booleans(),
+    )
+    def lease_and_end(
+        self, n: int, specs: list[dict[str, Any]], fates: list[str], cancel: bool
+    ) -> None:
+        self.enqueue(specs)
+        for fate in fates:
+            self._exchange(self.epoch_of(n), [], EVERYTHING)
+            if cancel:
+                self.change(JobFilter(states=(State.RUNNING,)), "cancel")
+            if fate == "dies":
+                self.reap_one(n, 1_000)
+            else:
+                self.heartbeat(n, "stopped")
 
     def _compare_reaped(self, mine: list[Reaped], theirs: list[Reaped]) -> None:
         assert sorted(theirs, key=_id) == sorted(mine, key=_id)

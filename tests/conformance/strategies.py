@@ -14,8 +14,7 @@ QUEUES = st.sampled_from(["a", "b", "c"])
 WORKERS = st.integers(0, 2)
 PICK = st.integers(0, 1_000)  # an index into whatever is there, modulo its length
 UNIQUE = st.one_of(
-    st.none(),
-    st.none(),
+    *[st.none()] * 4,
     st.builds(
         Unique,
         st.sampled_from(["k1", "k2"]),
@@ -34,6 +33,7 @@ SPEC = st.fixed_dictionaries(
         "pick": PICK,
     }
 )
+SPECS = st.lists(SPEC, min_size=1, max_size=4)
 ENDINGS = {
     "plain": lambda job, now, _after: succeeded(job, at=now, keep=30.5),
     "kept long": lambda job, now, _after: succeeded(job, at=now, keep=3_600.5),

@@ -33,8 +33,8 @@ REACHED = (
 
 
 BOUNDED = settings(
-    max_examples=40,
-    stateful_step_count=30,
+    max_examples=100,
+    stateful_step_count=40,
     deadline=None,
     suppress_health_check=list(HealthCheck),
     print_blob=False,

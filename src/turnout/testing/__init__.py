@@ -1,4 +1,4 @@
-"""Tools for an application's tests: run jobs without a worker, look at what was enqueued, move time.
+"""Tools for an application's tests: run jobs without a worker, see what was enqueued, move time.
 
     with memory(jobs):                      # a store of its own for the block
         place_order(7)
@@ -8,9 +8,10 @@
     with inline(jobs):                      # an enqueue runs the job at once
         place_order(7)
 
-With pytest, the fixtures `turnout_memory`, `turnout_inline`, `turnout_clock` and `turnout_drain` undo
-themselves. Jobs run here by the code that runs them in production, except that a `timeout` does not
-stop a `def` task. The names are imported at first use: loading the pytest plugin costs next to nothing.
+With pytest, the fixtures `turnout_memory`, `turnout_inline`, `turnout_clock` and `turnout_drain`
+undo themselves. Jobs run here by the code that runs them in production, except that a `timeout`
+does not stop a `def` task. The names are imported at first use: loading the pytest plugin costs
+next to nothing.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from turnout.testing.asserts import assert_enqueued, enqueued, refute_enqueued
     from turnout.testing.clock import FakeClock
     from turnout.testing.draining import drain
-    from turnout.testing.inline import inline
+    from turnout.testing.inlining import inline
     from turnout.testing.runner import Drained
     from turnout.testing.store import memory
 
@@ -43,6 +44,7 @@ _HOMES = {
     "assert_enqueued": "asserts",
     "drain": "draining",
     "enqueued": "asserts",
+    "inline": "inlining",
     "memory": "store",
     "refute_enqueued": "asserts",
 }

@@ -42,9 +42,9 @@ def assert_enqueued(
 ) -> list[JobRecord]:
     """Assert that jobs like this wait, and return them.
 
-    Without arguments, any call of `task` counts; with them, a call that means the same. `count` asks
-    for exactly so many (otherwise: at least one), `run_at` for that time, give or take `delta` seconds.
-    Raises AssertionError, which lists what waits.
+    Without arguments, any call of `task` counts; with them, a call that means the same. `count`
+    asks for exactly so many (otherwise: at least one), `run_at` for that time, give or take `delta`
+    seconds. Raises AssertionError, which lists what waits.
     """
     wanted = _Wanted(jobs, task, args, kwargs)
     when = None if run_at is None else (timestamp(run_at, "run_at="), delta)

@@ -23,7 +23,7 @@ class FakeClock:
     """A clock for tests. Calling it gives seconds since the epoch, `now()` a datetime in UTC."""
 
     def __init__(self, start: datetime | float | None = None) -> None:
-        """Stand at `start`: an aware datetime or seconds since the epoch; without it, at real time."""
+        """Stand at `start`: an aware datetime or epoch seconds; without it, at real time."""
         if isinstance(start, datetime):
             start = timestamp(start, "start=")
         self._seconds = time.time() if start is None else float(start)

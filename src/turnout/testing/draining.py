@@ -1,6 +1,7 @@
 """`drain`: run what is ready, here and now, until nothing is.
 
-The invariant: it ends. Jobs that keep enqueuing jobs meet `limit`, jobs that keep failing meet `until`.
+The invariant: it ends. Jobs that keep enqueuing jobs meet `limit`, jobs that keep failing meet
+`until`.
 """
 
 from __future__ import annotations
@@ -35,10 +36,10 @@ def drain(
     """Run every job that is ready in this thread, and those they enqueue; return what came of them.
 
     `queue` leaves the others alone. With `until` (an aware datetime, or seconds or a timedelta from
-    now) jobs that become due by then run too, retries included: the fake clock moves to each, and in
-    the end to `until`. Failures are recorded as in production; `raise_errors` raises the first one in
-    the end. Raises AssertionError when more than `limit` attempts would run, ConfigError when `until`
-    is given and no FakeClock is installed.
+    now) jobs that become due by then run too, retries included: the fake clock moves to each, and
+    in the end to `until`. Failures are recorded as in production; `raise_errors` raises the first
+    one in the end. Raises AssertionError when more than `limit` attempts would run, ConfigError
+    when `until` is given and no FakeClock is installed.
     """
     end = None if until is None else _moment(jobs, until)
     with Runner(jobs).open() as runner:

@@ -1,7 +1,7 @@
 """Fixtures for pytest, found by themselves once Turnout is installed.
 
-Each gives a function to call with the application; what it changes is undone when the test ends. The
-invariant: a test run that uses none of them imports none of the machinery.
+Each gives a function to call with the application; what it changes is undone when the test ends.
+The invariant: a test run that uses none of them imports none of the machinery.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def turnout_inline() -> Iterator[Callable[..., StandIn]]:
 
     A job that raises makes its enqueue raise, unless `raise_errors=False` is given.
     """
-    from turnout.testing.inline import inline
+    from turnout.testing.inlining import inline
 
     with ExitStack() as stack:
 

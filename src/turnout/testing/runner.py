@@ -6,6 +6,7 @@ The invariant: whatever a job does, its outcome is settled before anything is ra
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 from collections import Counter
 from contextlib import contextmanager
@@ -13,10 +14,12 @@ from contextvars import copy_context
 from threading import Thread
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from turnout.current import CurrentJob
 from turnout.errors import Cancel, Discard, Retry, Snooze
 from turnout.events import JobStarted
-from turnout.job import JobId, LeasedJob, Outcome, State, Want, WorkerInfo
+from turnout.job import LeasedJob, Outcome, State, Want, WorkerInfo
 from turnout.worker.attempt import arun_attempt, run_attempt
 from turnout.worker.crew import UNKNOWN_TASK_DELAY
 from turnout.worker.identity import host, worker_name
@@ -82,7 +85,7 @@ class Runner:
             epoch=self._epoch,
             name=self._name,
             host=host(),
-            pid=0,  # nobody's: no other worker may conclude from it that this one is dead
+            pid=os.getpid(),
             queues=("*",),
             concurrency=1,
             started_at=self._jobs.clock(),
@@ -92,7 +95,7 @@ class Runner:
         try:
             yield self
         finally:
-            self._store.heartbeat(_stopped(info), ttl=_TTL)
+            self._store.heartbeat(msgspec.structs.replace(info, state="stopped"), ttl=_TTL)
 
     def lease(self, queue: str = "*") -> LeasedJob | None:
         """Take the next job that is ready, if there is one."""
@@ -113,8 +116,9 @@ class Runner:
             now = self._jobs.clock()
             outcome = Outcome.released(job, now, run_at=now + UNKNOWN_TASK_DELAY[0])
         else:
-            plan = self._plans.setdefault(job.task, Plan(self._jobs, task))
-            outcome = self._attempt(plan, job)
+            if job.task not in self._plans:
+                self._plans[job.task] = Plan(self._jobs, task)
+            outcome = self._attempt(self._plans[job.task], job)
         self._settle(outcome)
         self.drained.note(outcome)
         _let_through(outcome.exception)
@@ -155,12 +159,6 @@ def _run_coroutine(plan: Plan, job: CurrentJob, worker: str) -> Outcome:
     return outcomes[0]
 
 
-def _stopped(info: WorkerInfo) -> WorkerInfo:
-    from msgspec.structs import replace
-
-    return replace(info, state="stopped")
-
-
 def _let_through(error: BaseException | None) -> None:
     passing = (Exception, SystemExit, asyncio.CancelledError)
     if error is not None and not isinstance(error, passing):
@@ -173,6 +171,3 @@ def _word(outcome: Outcome) -> str:
     if outcome.error is not None:
         return "retried"
     return "snoozed" if outcome.trail is not None else "released"
-
-
-__all__ = ["Drained", "JobId", "Runner"]

@@ -20,12 +20,17 @@ if TYPE_CHECKING:
 class StandIn(MemoryStore):
     """A memory store that goes by its application's clock and takes enqueues `within` anything.
 
-    A job enqueued in the caller's transaction is recorded at once: a rollback does not take it back.
+    A job enqueued in the caller's transaction is recorded at once: a rollback does not take it
+    back.
     """
 
     def __init__(self, jobs: Turnout) -> None:
         super().__init__("stand-in")
-        self.clock = lambda: jobs.clock()
+        self._jobs = jobs
+        self.clock = self._application_clock
+
+    def _application_clock(self) -> float:
+        return self._jobs.clock()  # which a FakeClock may replace later
 
     def enqueue(
         self, jobs: Sequence[NewJob], *, within: object = None, now: float | None = None

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-SOFT = 16 * 1024 * 1024
+SOFT = 32 * 1024 * 1024
 HARD = 4 * SOFT
 _EVERY = 32  # look at the log's size once in so many commits: a look costs 2 us
 

@@ -6,6 +6,7 @@ else is once a batch.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -41,6 +42,8 @@ def enqueue(
 
 def _known(turn: Turn, jobs: Sequence[NewJob]) -> set[JobId]:
     ids = [job.id for job in jobs]
+    if turn.execute(Q["newest_known"]).fetchone()[0] < min(ids):
+        return set()
     known = {row[0] for row in turn.execute(Q["known"], (ids_text(ids),))}
     for _n, body in turn.execute(Q["traced_between"], (min(ids), max(ids))):
         known.update({entry[0] for entry in decode_body(body)}.intersection(ids))
@@ -58,20 +61,36 @@ def _claim(turn: Turn, job_id: JobId, unique: Unique) -> bool:
 
 def _insert(turn: Turn, executemany: Callable[..., Any], jobs: list[NewJob]) -> None:
     now = turn.now
-    rows, ready, scheduled = [], [], []
-    for job in jobs:
-        run_at = now if job.run_at is None else job.run_at
-        key, until = (job.unique.key, job.unique.until) if job.unique else (None, None)
-        head = (job.id, job.task, job.queue, job.args, job.priority, now, run_at)
-        rows.append((*head, job.expires_at, job.context, key, until))
-        if run_at <= now:
-            ready.append((job.queue, -job.priority, run_at, job.id))
-        else:
-            scheduled.append((run_at, job.id, job.queue, -job.priority))
-    executemany(Q["insert_job"], rows)
-    executemany(Q["insert_ready"], ready)
-    executemany(Q["insert_scheduled"], scheduled)
-    for queue, *_ in ready:
-        turn.add(queue, "ready")
-    for _, _, queue, _ in scheduled:
-        turn.add(queue, "scheduled")
+    ready = [job for job in jobs if job.run_at is None or job.run_at <= now]
+    scheduled = [job for job in jobs if job.run_at is not None and job.run_at > now]
+    executemany(Q["insert_job"], [_row(job, now) for job in jobs])
+    executemany(
+        Q["insert_ready"],
+        [(job.queue, -job.priority, job.run_at or now, job.id) for job in ready],
+    )
+    for queue, n in Counter([job.queue for job in ready]).items():
+        turn.add(queue, "ready", n)
+    if scheduled:
+        executemany(
+            Q["insert_scheduled"],
+            [(job.run_at, job.id, job.queue, -job.priority) for job in scheduled],
+        )
+        for queue, n in Counter([job.queue for job in scheduled]).items():
+            turn.add(queue, "scheduled", n)
+
+
+def _row(job: NewJob, now: float) -> tuple[Any, ...]:
+    unique = job.unique
+    return (
+        job.id,
+        job.task,
+        job.queue,
+        job.args,
+        job.priority,
+        now,
+        job.run_at or now,
+        job.expires_at,
+        job.context,
+        None if unique is None else unique.key,
+        None if unique is None else unique.until,
+    )

@@ -2,6 +2,13 @@
 
 -- ---------------------------------------------------------------- enqueue
 
+-- name: newest_known
+-- The largest id anywhere, from the ends of three trees. New ids are larger than all: one look a
+-- batch, and nothing else to ask.
+SELECT max(coalesce((SELECT max(id) FROM turnout_job), ''),
+           coalesce((SELECT max(id) FROM turnout_final), ''),
+           coalesce((SELECT max(last_id) FROM turnout_trace), ''));
+
 -- name: known
 -- Which of these ids exist already: a repeated enqueue must not make a double.
 SELECT id FROM turnout_job WHERE id IN (SELECT value FROM json_each(?1))

@@ -27,7 +27,6 @@ class InlineStore(StandIn):
 
     def __init__(self, jobs: Turnout, *, raise_errors: bool) -> None:
         super().__init__(jobs)
-        self._jobs = jobs
         self._raise_errors = raise_errors
 
     def enqueue(
@@ -45,7 +44,7 @@ class InlineStore(StandIn):
 
     def _run(self, wanted: set[JobId]) -> Drained:
         runner = Runner(self._jobs)
-        # A job that enqueues does not fail because that job fails: the first enqueue raises for all.
+        # A job does not fail with the job it enqueues: the outermost enqueue raises for all.
         mark = _outer.set(runner.drained if _outer.get() is None else _outer.get())
         try:
             with runner.open():
@@ -69,9 +68,9 @@ def inline(jobs: Turnout, *, raise_errors: bool = True) -> Iterator[StandIn]:
     """Run each job inside its enqueue, on a store in memory, while the block lasts.
 
     Every failure is recorded as in production. With `raise_errors` the enqueue then raises what the
-    task raised, also where a retry would follow, but not what a rule or the task discards. Jobs that
-    are due later, retries among them, wait for `drain(jobs, until=...)`. A job runs before the event
-    JobEnqueued is told.
+    task raised, also where a retry would follow, but not what a rule or the task discards. Jobs
+    that are due later, retries among them, wait for `drain(jobs, until=...)`. A job runs before the
+    event JobEnqueued is told.
     """
     with swapped(jobs, InlineStore(jobs, raise_errors=raise_errors)) as store:
         yield store

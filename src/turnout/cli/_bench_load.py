@@ -1,0 +1,207 @@
+"""What a measurement works on: its application, its store, its processes, and the machine's notes.
+
+The invariant: only the queue `QUEUE` is touched, and it is emptied before and after, so that a
+store in use may be measured too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import platform
+import tempfile
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from turnout.app import Turnout
+from turnout.errors import ConfigError, TurnoutError
+from turnout.job import JobFilter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from multiprocessing.synchronize import Barrier
+
+    from turnout.task import Task
+
+    Start = Callable[[], None]
+    Work = Callable[[int, Start], dict[str, Any]]
+
+QUEUE = "turnout-bench"
+_FRAME = len('{"text":""}')
+_PATIENCE = 120.0  # seconds until all processes must be ready to start
+Result = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """One measurement: which store, how many jobs, and what works on them. `wait` in seconds."""
+
+    url: str
+    jobs: int
+    processes: int = 1
+    threads: int = 1
+    payload: int = 200  # bytes of arguments as JSON
+    keep_trace: bool = True
+    wait: float = 0.0
+    is_async: bool = False
+
+    @property
+    def text(self) -> str:
+        """The one argument of each job."""
+        return "x" * max(self.payload - _FRAME, 0)
+
+    def application(self) -> tuple[Turnout, Task[[str], None, Any]]:
+        """Return a new application on the store, and the task to measure."""
+        settings: dict[str, Any] = {} if self.keep_trace else {"keep": 0}
+        jobs = Turnout(self.url, default_queue=QUEUE, **settings)
+        return jobs, jobs.task(name="turnout.bench.job")(self._function())
+
+    def _function(self) -> Callable[[str], Any]:
+        wait = self.wait
+
+        def job(text: str) -> None:
+            if wait:
+                time.sleep(wait)
+
+        async def ajob(text: str) -> None:
+            if wait:
+                await asyncio.sleep(wait)
+
+        return ajob if self.is_async else job
+
+    def share(self, index: int) -> int:
+        """Return how many of the jobs are those of one process."""
+        return self.jobs // self.processes + (index < self.jobs % self.processes)
+
+
+@contextmanager
+def measured_store(load: Load) -> Iterator[tuple[Load, Result]]:
+    """Give the load a store that is there and holds none of our jobs; yield it and its description.
+
+    Without a URL this is a temporary SQLite file, below $TMPDIR, removed in the end.
+    """
+    if load.url:
+        with _emptied(load) as about:
+            yield load, about
+        return
+    with tempfile.TemporaryDirectory(prefix="turnout-bench-") as folder:
+        load = replace(load, url=f"sqlite:///{folder}/bench.db")
+        with _emptied(load) as about:
+            yield load, about
+
+
+@contextmanager
+def _emptied(load: Load) -> Iterator[Result]:
+    if is_in_process(load) and load.processes > 1:
+        msg = "a memory store lives in one process: leave --processes out, or measure another --url"
+        raise ConfigError(msg)
+    jobs, _ = load.application()
+    jobs.store.setup()
+    info = jobs.store.describe()
+    jobs.close()
+    for_each(load, _empty, 1)
+    try:
+        yield {
+            "store": info.name,
+            "durability": f"an enqueue survives {info.enqueue_survives}, "
+            f"a settle survives {info.settle_survives}",
+            "location": info.location,
+        }
+    finally:
+        for_each(load, _empty, 1)
+
+
+def _empty(load: Load, _index: int, start: Start) -> Result:
+    start()
+    store = load.application()[0].store
+    for action in ("cancel", "delete"):
+        while store.change(JobFilter(queue=QUEUE), action):
+            continue
+    return {}
+
+
+# ---- processes that start together
+
+
+def is_in_process(load: Load) -> bool:
+    """Tell whether the store can be seen from this process alone."""
+    return load.url.startswith("memory:")
+
+
+def for_each(
+    load: Load, work: Callable[[Load, int, Start], Result], processes: int
+) -> list[Result]:
+    """Call `work(load, index, start)` in forked processes and return what each returned.
+
+    Each prepares itself and calls `start`, which returns in all of them at once. Raises TurnoutError
+    when one fails. This process keeps no thread and no connection, which a fork would not survive.
+    """
+    if is_in_process(load):
+        return [work(load, 0, lambda: None)]
+    fork = multiprocessing.get_context("fork")
+    barrier, answers = fork.Barrier(processes), fork.SimpleQueue()
+    children = [
+        fork.Process(target=_be_child, args=(load, work, index, barrier, answers), daemon=True)
+        for index in range(processes)
+    ]
+    for child in children:
+        child.start()
+    results = [answers.get() for _ in children]
+    for child in children:
+        child.join()
+    if faults := [result["fault"] for result in results if "fault" in result]:
+        msg = f"the measurement failed: {faults[0]}"
+        raise TurnoutError(msg)
+    return results
+
+
+def _be_child(
+    load: Load,
+    work: Callable[[Load, int, Start], Result],
+    index: int,
+    barrier: Barrier,
+    answers: Any,
+) -> None:
+    def start() -> None:
+        barrier.wait(_PATIENCE)
+
+    try:
+        answer = work(load, index, start)
+    except BaseException as error:  # noqa: BLE001 - the parent tells of it
+        barrier.abort()
+        answer = {"fault": f"{type(error).__name__}: {error}"}
+    answers.put(answer)
+
+
+# ---- notes
+
+
+def machine() -> Result:
+    """Return what a reader needs to know of this machine, and how busy it was."""
+    cpu = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+        cpu = next(x.partition(":")[2].strip() for x in lines if x.startswith("model name"))
+    except (OSError, StopIteration):
+        pass  # not Linux on x86: the short name must do
+    return {
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "load_average": round(os.getloadavg()[0], 2),
+    }
+
+
+def percentiles(seconds: list[float]) -> Result:
+    """Return p50, p95 and p99 in milliseconds."""
+    ordered = sorted(seconds)
+    last = len(ordered) - 1
+    return {
+        f"p{share}_ms": round(ordered[round(last * share / 100)] * 1000, 3)
+        for share in (50, 95, 99)
+    }
