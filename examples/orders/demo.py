@@ -30,7 +30,7 @@ from .shop import WEB_THREADS
 
 LIMIT = 115  # seconds for all of it
 WORKER_THREADS = 50
-CALM = Customers(WEB_THREADS, pause=0.4)
+CALM = Customers(WEB_THREADS, pause=0.8)
 RUSH = Customers(WEB_THREADS)
 FIGURES = {"p50_ms": "page p50, ms", "p95_ms": "page p95, ms", "orders_per_s": "orders a second"}
 HEAD = ["calls in the request", "jobs", "better by"]

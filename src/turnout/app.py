@@ -28,7 +28,7 @@ from turnout.middleware import check_middleware, compose
 from turnout.retry import DEFAULT_ATTEMPTS, Policy
 from turnout.store import open_store
 from turnout.store.protocol import MAX_BATCH
-from turnout.task import Task, TaskOptions, check_known_queue, check_priority
+from turnout.task import Task, TaskOptions, check_known_queue, check_name, check_priority
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
@@ -320,7 +320,7 @@ class TaskMaker:
         unique_for: float | timedelta | None = None,
     ) -> None:
         self._app = app
-        self._name = name
+        self._name = None if name is None else check_name(name)
         self._options = TaskOptions(
             queue=app.check_queue(queue or app.config.default_queue),
             priority=check_priority(priority),
@@ -356,6 +356,9 @@ def _seconds(value: float | timedelta | None, name: str) -> float | None:
 
 
 def _check_unique(options: TaskOptions) -> None:
+    if not isinstance(options.unique, bool) and not callable(options.unique):
+        msg = f"unique= is True or a function that returns the key, got {options.unique!r:.80}"
+        raise ConfigError(msg)
     if options.unique_until not in ("start", "finish", "time"):
         msg = f"unique_until= is start, finish or time, got {options.unique_until!r}"
         raise ConfigError(msg)

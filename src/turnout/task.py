@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar
 from turnout.codec import Signature
 from turnout.config import check_queue_name
 from turnout.errors import ConfigError, as_seconds
+from turnout.failure import clean
 from turnout.handle import Job
 from turnout.ids import new_id
 from turnout.job import NewJob, Unique
@@ -149,6 +150,8 @@ class Task(Generic[P, R, C]):
             check_priority(options.priority)
         if options.queue is not None:
             self.app.check_queue(options.queue)
+        if options.expires is not None:
+            self._moment(options.expires, "expires=")
         if options.unique is not None:
             check_key(options.unique)
 
@@ -254,13 +257,19 @@ def check_priority(priority: int) -> int:
 
 def check_key(key: str) -> str:
     """Return a unique key; raise ConfigError unless it is 1 to 500 characters without NUL."""
-    if not isinstance(key, str) or not 1 <= len(key) <= 500 or "\0" in key:  # noqa: PLR2004
-        msg = f"a unique key is text of 1 to 500 characters without NUL, got {key!r:.80}"
-        raise ConfigError(msg)
-    if not key.isprintable() and any("\ud800" <= char <= "\udfff" for char in key):
-        msg = f"a unique key must be encodable as UTF-8, got {key!r:.80}"
-        raise ConfigError(msg)
-    return key
+    return _check_text(key, "a unique key", 500)
+
+
+def check_name(name: str) -> str:
+    """Return a task's name; raise ConfigError unless it is 1 to 200 characters without NUL."""
+    return _check_text(name, "a task's name=", 200)
+
+
+def _check_text(text: str, what: str, most: int) -> str:
+    if isinstance(text, str) and 1 <= len(text) <= most and clean(text) == text:
+        return text
+    msg = f"{what} is text of 1 to {most} characters, UTF-8 and without NUL, got {text!r:.80}"
+    raise ConfigError(msg)
 
 
 def check_known_queue(name: str, known: tuple[str, ...] | None) -> str:

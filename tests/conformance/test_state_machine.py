@@ -41,6 +41,7 @@ BOUNDED = settings(
 )
 
 
+@pytest.mark.timeout(400)  # a pass takes seconds; a failure needs time to be made small
 @pytest.mark.parametrize("name", [name for name in URLS if name != "memory"])
 def test_the_adapter_answers_as_the_reference_does(name, tmp_path_factory):
     def compare() -> Comparison:

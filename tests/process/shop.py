@@ -91,6 +91,14 @@ def _steady(jobs: Turnout, ledger: Ledger) -> None:
         ledger.write("end", name, os.getpid(), "lost" if job.lost else "held")
 
 
+    @jobs.task(name="mute")
+    def mute(name: str) -> None:
+        """Hold, and write nothing any more: for tests where nothing can be written."""
+        ledger.write("start", name, os.getpid())
+        while not ledger.is_released(name):
+            time.sleep(0.01)
+
+
 def _deadly(jobs: Turnout, ledger: Ledger) -> None:
     def deeper(n: int) -> int:
         return deeper(n + 1) + 1

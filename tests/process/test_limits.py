@@ -43,7 +43,8 @@ def test_a_thread_job_that_cannot_be_stopped_is_fenced_and_replaced(rig, task):
     for job in held:
         assert rig.until(job).state is State.SUCCEEDED
     for n in range(2):
-        rig.until_said("end", f"{n}")
+        # What was raised in a sleeping thread lands when it wakes; careless code runs to its end.
+        rig.until_said("end", f"{n}") if task == "deaf" else None
     last = rig.enqueue("note", "last")
     rig.until(last, State.SUCCEEDED)
     assert rig.states(stuck) == {State.DEAD: 2}, "what they did late changed nothing"

@@ -142,7 +142,7 @@ def test_nul_and_surrogates_in_reasons_are_replaced(bench):
 
 
 def test_a_class_with_an_unstorable_name(bench):
-    kind = type("Bad\ud800", (Exception,), {})
+    kind = type("Bad", (Exception,), {"__module__": "shop\ud800"})
     record = runs(bench, raising(kind("x")), on_error=[discard_on(kind)])
     assert record.state is State.DISCARDED
     assert "\ufffd" in (record.error or "")

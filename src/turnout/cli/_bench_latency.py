@@ -44,7 +44,7 @@ class Mark(NamedTuple):
 
 
 def latency(load: Load, idle: float = IDLE) -> Result:
-    """Return percentiles from enqueue to start, and the idle worker's share of a core in percent."""
+    """Return percentiles from enqueue to start, and the percentage of a core while idle."""
     if is_in_process(load):
         msg = "latency is measured between two processes: a memory store has only one"
         raise ConfigError(msg)

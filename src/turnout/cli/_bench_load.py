@@ -12,6 +12,7 @@ import os
 import platform
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,17 +23,15 @@ from turnout.errors import ConfigError, TurnoutError
 from turnout.job import JobFilter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from multiprocessing.synchronize import Barrier
 
     from turnout.task import Task
 
-    Start = Callable[[], None]
-    Work = Callable[[int, Start], dict[str, Any]]
-
 QUEUE = "turnout-bench"
 _FRAME = len('{"text":""}')
 _PATIENCE = 120.0  # seconds until all processes must be ready to start
+Start = Callable[[], None]
 Result = dict[str, Any]
 
 
@@ -64,10 +63,12 @@ class Load:
         wait = self.wait
 
         def job(text: str) -> None:
+            del text
             if wait:
                 time.sleep(wait)
 
         async def ajob(text: str) -> None:
+            del text
             if wait:
                 await asyncio.sleep(wait)
 
@@ -137,8 +138,9 @@ def for_each(
 ) -> list[Result]:
     """Call `work(load, index, start)` in forked processes and return what each returned.
 
-    Each prepares itself and calls `start`, which returns in all of them at once. Raises TurnoutError
-    when one fails. This process keeps no thread and no connection, which a fork would not survive.
+    Each prepares itself and calls `start`, which returns in all of them at once. Raises
+    TurnoutError when one fails. This process keeps no thread and no connection, which a fork would
+    not survive.
     """
     if is_in_process(load):
         return [work(load, 0, lambda: None)]

@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING, Literal
 
 import turnout
+from turnout.errors import StoreError
 from turnout.job import WorkerInfo
 from turnout.worker.identity import host, is_alive
 from turnout.worker.upkeep import Chore, Upkeep
@@ -39,6 +40,7 @@ class Chores:
         self._options = options
         self._host = host()
         self.started = time.time()
+        crew.renew = self._renew
 
     def table(self) -> Upkeep:
         """Return what is to be done, and how often."""
@@ -76,14 +78,21 @@ class Chores:
         crew, info = self._crew, self.info()
         orders = self._app.store.heartbeat(info, ttl=self._options.dead_after)
         if orders.lost:
-            crew.lose(info.epoch)
-            self._app.store.heartbeat(self.info(), ttl=self._options.dead_after)
+            crew.lose(info.epoch)  # which opens the next one, by this very function
+            return
+        crew.is_open = crew.epoch == info.epoch
         for job_id in orders.cancel:
             job = crew.running.get(job_id)
             if job is not None:
                 job.cancelled = True
         if orders.cancel and crew.loop is not None:
             crew.loop.cancel(orders.cancel)
+
+    def _renew(self) -> None:
+        try:
+            self.heartbeat()
+        except StoreError as error:
+            log.error("the new epoch waits for the store: %s", error)  # noqa: TRY400
 
     def goodbye(self) -> None:
         """End the epoch: what is still held goes back, and nothing settles under it any more."""

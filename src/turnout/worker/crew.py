@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import random
 import secrets
-import time
+import threading
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,7 @@ from turnout.job import JobId, LeasedJob, Outcome
 from turnout.worker.plan import Plan
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from turnout.app import Turnout
     from turnout.worker.aio import AsyncExecutor
@@ -43,6 +43,9 @@ class Crew:
         self.fetcher = fetcher
         self.plans = {task.name: Plan(app, task) for task in list(app.tasks.values())}
         self.epoch = secrets.token_hex(12)
+        self.is_open = False  # set once a heartbeat has opened the epoch
+        self.renew: Callable[[], None]
+        self._epoch_lock = threading.Lock()
         self.running: dict[JobId, CurrentJob] = {}
         self.stopping = False
         self.quiet = False
@@ -62,6 +65,8 @@ class Crew:
     def exchange(self) -> int:
         """Make one round trip and hand out what it brought; return how many jobs that was."""
         epoch = self.epoch
+        if not self.is_open:
+            return 0
         answer = self.fetcher.exchange(epoch, self.room, self._busy)
         if answer.lost:
             self.lose(epoch)
@@ -152,13 +157,15 @@ class Crew:
 
     def lose(self, epoch: str) -> None:
         """Start over after losing the epoch: what runs is not ours any more and is told so."""
-        if epoch != self.epoch:
-            return
+        with self._epoch_lock:
+            if epoch != self.epoch:
+                return
+            self.is_open = False
+            self.epoch = secrets.token_hex(12)
         log.error("this worker was taken for dead (epoch %s); its jobs went to others", epoch)
-        self.epoch = secrets.token_hex(12)
         self.threads.take_waiting()
         if self.loop is not None:
             self.loop.take_waiting()
         for job in list(self.running.values()):
             job.lost = True
-        self.fetcher.not_before = time.monotonic() + 0.1  # until a heartbeat has opened the new one
+        self.renew()

@@ -30,7 +30,6 @@ from typing import TYPE_CHECKING
 
 from turnout import events
 from turnout.errors import StoreError
-from turnout.job import JobFilter, State
 from turnout.worker.aio import AsyncExecutor
 from turnout.worker.chores import Chores
 from turnout.worker.crew import Crew
@@ -151,10 +150,9 @@ class WorkerProcess:
 
     def _flush(self) -> None:
         """Settle what waits, leasing nothing: bounds what a crash can run twice to two ticks."""
-        crew = self.crew
-        answer = crew.fetcher.exchange(crew.epoch, lambda: 0, lambda _queue: 0)
-        if answer.lost:
-            crew.lose(crew.epoch)
+        crew, epoch = self.crew, self.crew.epoch
+        if crew.is_open and crew.fetcher.exchange(epoch, _none, _none).lost:
+            crew.lose(epoch)
 
     def _hungry(self) -> None:
         self.crew.threads.wake_one()
@@ -176,15 +174,9 @@ class WorkerProcess:
     def _is_drained(self) -> bool:
         if self._is_busy():
             return False
-        live = JobFilter(states=(State.RUNNING,))
-        ready = JobFilter(view="ready")
-        return not self.app.store.find(live, limit=1) and not self._serves(ready)
-
-    def _serves(self, ready: JobFilter) -> bool:
-        names = [spec.name for spec in self.options.queues] or ["*"]
-        if "*" in names:
-            return bool(self.app.store.find(ready, limit=1))
-        return any(stats.ready for stats in self.app.store.count() if stats.queue in names)
+        names = {spec.name for spec in self.options.queues} or {"*"}
+        served = [one for one in self.app.store.count() if names & {one.queue, "*"}]
+        return not any(one.running or (one.ready and not one.paused) for one in served)
 
     # ---- the end
 
@@ -233,6 +225,10 @@ class WorkerProcess:
             log.error("could not say goodbye, others will take over: %s", error)  # noqa: TRY400
         if crew.loop is not None:
             crew.loop.close()
+
+
+def _none(_queue: str = "") -> int:
+    return 0
 
 
 def run_in_thread(worker: WorkerProcess) -> threading.Thread:

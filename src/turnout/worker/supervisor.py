@@ -122,11 +122,12 @@ class Supervisor:
             if not pid:
                 continue
             child.pid = 0
+            # A job may end the process with code 0: only who has ended its epoch is done.
             code = os.waitstatus_to_exitcode(status)
-            if code == 0:
-                child.not_before = float("inf")  # done, or told to stop
-            else:
+            if self._take_back(pid) or code:
                 self._after_crash(child, pid, code)
+            else:
+                child.not_before = float("inf")
 
     def _after_crash(self, child: Child, pid: int, code: int) -> None:
         young = time.monotonic() - child.born < YOUNG
@@ -134,9 +135,9 @@ class Supervisor:
         pause = min(2.0 ** (child.crashes - 2), _PAUSE_MOST) if child.crashes > 1 else 0.0
         child.not_before = time.monotonic() + pause
         log.error("worker %d died (%s); restarting in %.1f s", pid, _how(code), pause)
-        self._take_back(pid)
 
-    def _take_back(self, pid: int) -> None:
+    def _take_back(self, pid: int) -> bool:
+        """Return the jobs of a dead child; True when it had not ended its epoch itself."""
         store = self._app.store
         try:
             held = [w for w in store.workers() if w.pid == pid and w.host == self._host]
@@ -144,8 +145,10 @@ class Supervisor:
                 log.warning("job %s (%s) is %s: its worker died", job.id, job.task, job.state)
         except StoreError as error:
             log.error("its jobs go back when its heartbeat expires: %s", error)  # noqa: TRY400
+            return True
         finally:
             store.close()
+        return bool(held)
 
     # ---- signals and the end
 

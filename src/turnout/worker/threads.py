@@ -54,13 +54,13 @@ class Overrun(BaseException):
 class Seat:
     """One thread's place: what it runs under a timeout, and whether it was given up."""
 
-    __slots__ = ("deadline", "job", "left", "lock", "plan", "raised", "thread")
+    __slots__ = ("busy", "deadline", "job", "left", "lock", "raised", "thread")
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.thread: threading.Thread
+        self.busy = False
         self.job: CurrentJob | None = None
-        self.plan: Plan | None = None
         self.deadline = 0.0
         self.raised = False
         self.left = False
@@ -75,8 +75,6 @@ class ThreadExecutor:
         self._crew = crew
         self._wait = wait
         self._handed_at = 0.0
-        self._busy = 0
-        self._count = threading.Lock()
         self._lead = threading.Lock()
         self._waiting_at_door = False
         self._sleepers = 0
@@ -99,7 +97,10 @@ class ThreadExecutor:
 
     def free(self) -> int:
         """Return how many more jobs could start now."""
-        return max(self.size - self._busy - len(self.ready), 0)
+        return max(self.size - self._busy() - len(self.ready), 0)
+
+    def _busy(self) -> int:
+        return sum([seat.busy for seat in self._seats])
 
     def hand(self, jobs: Iterable[LeasedJob]) -> None:
         """Add leased jobs; the leader that brought them takes the first."""
@@ -131,17 +132,11 @@ class ThreadExecutor:
     def _run(self, seat: Seat, job: LeasedJob) -> None:
         crew = self._crew
         plan = crew.plans[job.task]
-        if plan.is_fast:
-            self._attempt(seat, job, plan)
-            return
-        with self._count:
-            self._busy += 1
-        self.wake_one()
-        try:
-            self._attempt(seat, job, plan)
-        finally:
-            with self._count:
-                self._busy -= not seat.left  # of a seat that was left, this is done already
+        seat.busy = True
+        if not plan.is_fast:
+            self.wake_one()
+        self._attempt(seat, job, plan)
+        seat.busy = False
 
     def _attempt(self, seat: Seat, job: LeasedJob, plan: Plan) -> None:
         crew = self._crew
@@ -152,6 +147,14 @@ class ThreadExecutor:
         self._timed_attempt(seat, running, plan)
 
     def _find_work(self) -> None:
+        try:
+            self._lead_or_follow()
+        except Exception:
+            # A worker must never go deaf by an error of its own.
+            log.exception("looking for work failed")
+            self._nap(_NAP)
+
+    def _lead_or_follow(self) -> None:
         if not self._lead.acquire(blocking=False):
             self._follow()
             return
@@ -168,6 +171,8 @@ class ThreadExecutor:
         delay = crew.fetcher.not_before - time.monotonic()
         if delay > 0:
             return min(delay, _NAP)
+        if not crew.is_open:
+            return 0.1
         if crew.exchange() or self.ready:
             return 0.0
         if crew.room() <= 0:
@@ -216,7 +221,7 @@ class ThreadExecutor:
                 self._overdue(seat)
 
     def _all_stuck(self) -> bool:
-        return self._sleepers == 0 and self._busy >= self.size
+        return self._busy() >= self.size
 
     def close(self) -> None:
         """Let threads end as they run out of work; those in a job end after it."""
@@ -243,7 +248,7 @@ class ThreadExecutor:
 
     def _arm(self, seat: Seat, running: CurrentJob, plan: Plan) -> None:
         with seat.lock:
-            seat.job, seat.plan, seat.raised = running, plan, False
+            seat.job, seat.raised = running, False
             seat.deadline = time.monotonic() + (plan.timeout or 0.0)
 
     def _disarm(self, seat: Seat) -> bool:
@@ -275,8 +280,6 @@ class ThreadExecutor:
         job.lost = True
         crew = self._crew
         plan = crew.plans[job.task]
-        with self._count:
-            self._busy -= not plan.is_fast
         crew.end(failed(plan, job, JobTimeout(), crew.name), plan)
         self._seats.remove(seat)
         if not self._closing:

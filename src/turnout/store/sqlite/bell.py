@@ -42,8 +42,8 @@ class Bell:
         except OSError:
             return
 
-    def close(self) -> None:
-        """Stop listening."""
+    def __del__(self) -> None:
+        # Closed by whoever lets go of it last: a thread may still sleep on it when it is retired.
         self._socket.close()
 
 

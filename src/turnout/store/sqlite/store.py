@@ -111,8 +111,6 @@ class SQLiteStore:
 
     def close(self) -> None:
         """Close every connection that is not in use."""
-        for bell in self._bells.values():
-            bell.close()
         self._bells.clear()
         self._connections.close()
 
@@ -233,9 +231,7 @@ class SQLiteStore:
         bell = self._bell(worker)
         orders = self._front(lambda turn: heartbeat(turn, worker, ttl, bell), now)
         if orders.lost or worker.state == "stopped":
-            gone = self._bells.pop(worker.epoch, None)
-            if gone is not None:
-                gone.close()
+            self._bells.pop(worker.epoch, None)
         if worker.state == "stopped":
             self._ring()  # what it gave back may be for others
         return orders
