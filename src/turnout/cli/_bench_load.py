@@ -139,21 +139,23 @@ def for_each(
     """Call `work(load, index, start)` in forked processes and return what each returned.
 
     Each prepares itself and calls `start`, which returns in all of them at once. Raises
-    TurnoutError when one fails. This process keeps no thread and no connection, which a fork would
-    not survive.
+    TurnoutError when one fails. The caller must hold no connection and run no thread, which a fork
+    would not carry over.
     """
     if is_in_process(load):
         return [work(load, 0, lambda: None)]
     fork = multiprocessing.get_context("fork")
-    barrier, answers = fork.Barrier(processes), fork.SimpleQueue()
-    children = [
-        fork.Process(target=_be_child, args=(load, work, index, barrier, answers), daemon=True)
-        for index in range(processes)
-    ]
-    for child in children:
+    barrier = fork.Barrier(processes)
+    children = []
+    for index in range(processes):
+        answers, answer = fork.Pipe(duplex=False)
+        told = (load, work, index, barrier, answer)
+        child = fork.Process(target=_be_child, args=told, daemon=True)
         child.start()
-    results = [answers.get() for _ in children]
-    for child in children:
+        answer.close()  # so that the end of the child is the end of its pipe
+        children.append((child, answers))
+    results = [_hear(answers) for _, answers in children]
+    for child, _ in children:
         child.join()
     if faults := [result["fault"] for result in results if "fault" in result]:
         msg = f"the measurement failed: {faults[0]}"
@@ -161,22 +163,31 @@ def for_each(
     return results
 
 
+def _hear(answers: Any) -> Result:
+    with answers:
+        try:
+            result: Result = answers.recv()
+        except EOFError:
+            return {"fault": "a process ended without an answer"}
+        return result
+
+
 def _be_child(
     load: Load,
     work: Callable[[Load, int, Start], Result],
     index: int,
     barrier: Barrier,
-    answers: Any,
+    answer: Any,
 ) -> None:
     def start() -> None:
         barrier.wait(_PATIENCE)
 
     try:
-        answer = work(load, index, start)
+        result = work(load, index, start)
     except BaseException as error:  # noqa: BLE001 - the parent tells of it
         barrier.abort()
-        answer = {"fault": f"{type(error).__name__}: {error}"}
-    answers.put(answer)
+        result = {"fault": f"{type(error).__name__}: {error}"}
+    answer.send(result)
 
 
 # ---- notes

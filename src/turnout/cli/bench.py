@@ -137,7 +137,8 @@ def _run(
 def _text(result: Result) -> str:
     lines = [f"{result['measure']}: {_figures(result)}"]
     size = f"{plural(result['jobs'], 'job')} of {result['payload']} bytes"
-    who = f"{result['processes']} x {plural(result['threads'], 'thread')}"
+    threads = f"{plural(result['threads'], 'thread')} each"
+    who = f"{result['processes']:,} process{'es' * (result['processes'] > 1)}, {threads}"
     lines.append(f"  {size} in {result['seconds']:.2f} s, {who}")
     lines.append(f"  {result['store']}, {result['location']}: {result['durability']}")
     notes = result["machine"]

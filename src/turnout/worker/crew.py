@@ -18,6 +18,7 @@ from turnout.current import CurrentJob
 from turnout.events import JobStarted
 from turnout.job import JobId, LeasedJob, Outcome
 from turnout.worker.plan import Plan
+from turnout.worker.suspects import Suspects
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -50,6 +51,7 @@ class Crew:
         self.stopping = False
         self.quiet = False
         self.unknown: Counter[str] = Counter()
+        self.suspects = Suspects()
         self.threads: ThreadExecutor
         self.loop: AsyncExecutor | None = None
         self._announce = app.events.wants(JobStarted)
@@ -81,7 +83,7 @@ class Crew:
         Where both kinds of task are known, the scarcer kind of slot decides: what the next job
         will be is not known before it is leased, and a job without a slot would only wait here.
         """
-        if self.stopping or self.quiet:
+        if self.stopping or self.quiet or self.suspects:
             return 0
         if self.loop is None:
             return self.threads.free()
@@ -99,6 +101,23 @@ class Crew:
     def _hand_out(self, leased: list[LeasedJob]) -> None:
         slots = self.threads.size if self.loop is None else self.loop.size
         self.fetcher.plan_ahead(leased, slots)
+        others = self.suspects.pick(leased)
+        if self.suspects:
+            self.give_back(others)
+            self.give_back_waiting()
+            self.try_suspect()
+            return
+        self._distribute(leased)
+
+    def try_suspect(self) -> None:
+        """Run a suspect, once it would be alone and what was given back is back."""
+        if self.suspects and not len(self.settler):
+            job = self.suspects.next(len(self.running))
+            if job is not None:
+                self._distribute([job])
+                self.threads.wake_one()
+
+    def _distribute(self, leased: list[LeasedJob]) -> None:
         asynchronous: list[LeasedJob] = []
         synchronous: list[LeasedJob] = []
         for job in leased:
@@ -140,6 +159,8 @@ class Crew:
         plan.took(took)
         self.fetcher.took(took)
         self.settler.add(outcome)
+        if self.suspects:
+            self.suspects.acquit(outcome.job.id)
 
     # ---- back to the store, unrun
 
@@ -163,6 +184,7 @@ class Crew:
             self.is_open = False
             self.epoch = secrets.token_hex(12)
         log.error("this worker was taken for dead (epoch %s); its jobs went to others", epoch)
+        self.suspects.take_waiting()
         self.threads.take_waiting()
         if self.loop is not None:
             self.loop.take_waiting()

@@ -132,7 +132,7 @@ class WorkerProcess:
     def _is_busy(self) -> bool:
         crew = self.crew
         waiting = crew.threads.ready or (crew.loop is not None and crew.loop.ready)
-        return bool(crew.running or waiting or len(crew.settler))
+        return bool(crew.running or waiting or len(crew.settler) or crew.suspects)
 
     def _sleep(self, seconds: float) -> None:
         seconds = min(seconds, self._upkeep.until_next())
@@ -147,6 +147,7 @@ class WorkerProcess:
             self.crew.loop.attend()
         if len(self.crew.settler) and self.crew.fetcher.not_before <= time.monotonic():
             self._flush()
+        self.crew.try_suspect()
 
     def _flush(self) -> None:
         """Settle what waits, leasing nothing: bounds what a crash can run twice to two ticks."""
@@ -184,6 +185,7 @@ class WorkerProcess:
         crew = self.crew
         crew.stopping = True
         crew.give_back_waiting()
+        crew.give_back(crew.suspects.take_waiting())
         crew.threads.close()
         self.app.store.wake(self._chores.info())
         hasty = self._stops > 1

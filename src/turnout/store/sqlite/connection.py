@@ -22,6 +22,7 @@ import time
 from collections import deque
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
+from weakref import WeakSet
 
 from turnout.errors import StoreBusy, StoreError, StoreUnavailable
 
@@ -51,12 +52,17 @@ class Connections:
         self.path = path
         self._modes = (_SYNCHRONOUS[front], _SYNCHRONOUS[back])
         self._reset()
+        _gates.add(self)
 
     def _reset(self) -> None:
         self._pid = os.getpid()
         self._idle: deque[Connection] = deque()
         self._back: Connection | None = None
         self._back_lock = threading.RLock()
+        # Writers of one process queue here, not by sleeping. And a fork waits for it: a child born
+        # in the middle of another thread's write inherits SQLite's table of locks, finds the write
+        # lock held in its own process, and waits for ever for a thread that it does not have.
+        self.gate = threading.Lock()
 
     def _check_fork(self) -> None:
         if self._pid != os.getpid():
@@ -102,6 +108,26 @@ class Connections:
 
 
 _inherited: list[object] = []
+_gates: WeakSet[Connections] = WeakSet()
+_held: list[threading.Lock] = []
+
+
+def _before_fork() -> None:
+    for connections in list(_gates):
+        gate = connections.gate
+        gate.acquire()
+        _held.append(gate)
+
+
+def _after_fork() -> None:
+    while _held:
+        _held.pop().release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork
+    )
 
 
 def open_connection(path: Path, synchronous: str) -> Connection:
@@ -153,7 +179,10 @@ def retried(work: Callable[[], T], patience: float = PATIENCE) -> T:
 
 
 def write(connection: sqlite3.Connection, work: Callable[[], T]) -> T:
-    """Run `work` in one write transaction: all of it is committed, or none."""
+    """Run `work` in one write transaction: all of it is committed, or none.
+
+    The caller holds the gate of its Connections.
+    """
     retried(lambda: connection.execute("BEGIN IMMEDIATE"))
     try:
         answer = work()

@@ -105,7 +105,7 @@ class SQLiteStore:
         """Create or upgrade the schema; safe to repeat."""
         with self._setup_lock:
             checks.refuse_network(self.path)
-            with self._connections.front() as connection:
+            with self._connections.front() as connection, self._connections.gate:
                 checks.migrate(connection)
             self._ready = True
 
@@ -142,7 +142,8 @@ class SQLiteStore:
             turn.flush()
             return answer
 
-        return write(connection, work)
+        with self._connections.gate:
+            return write(connection, work)
 
     def _now(self, now: float | None) -> float:
         return self.clock() if now is None else now
