@@ -6,7 +6,6 @@ may be called from any thread, and after a fork.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 import threading
@@ -14,7 +13,6 @@ import time
 from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import msgspec
@@ -22,7 +20,7 @@ import msgspec
 from turnout.config import load
 from turnout.errors import ArgumentError, ConfigError, UnknownTask, as_seconds
 from turnout.events import Events, JobEnqueued
-from turnout.handle import Job
+from turnout.handle import Job, in_thread
 from turnout.ids import check_id
 from turnout.middleware import check_middleware, compose
 from turnout.retry import DEFAULT_ATTEMPTS, Policy
@@ -167,7 +165,7 @@ class Turnout:
         """Record one job from a coroutine; a caller's connection is used where it lives, here."""
         if within is not None or self._current_within() is not None:
             return self.record(new, within=within)
-        return await asyncio.to_thread(self.record, new)
+        return await in_thread(self.record, new)
 
     def _record(self, jobs: list[NewJob], within: object = None) -> list[Job[Any]]:
         shaped = jobs if self._shape is None else [self._shape(job) for job in jobs]
@@ -197,7 +195,7 @@ class Turnout:
             if self._current_within() is not None:
                 handles += self._record(chunk)
             else:
-                handles += await asyncio.to_thread(self._record, chunk)
+                handles += await in_thread(self._record, chunk)
         return handles
 
     @staticmethod
@@ -373,5 +371,6 @@ def _default_name(fn: Callable[..., Any]) -> str:
     if module == "__main__":
         spec = getattr(sys.modules["__main__"], "__spec__", None)
         path = getattr(sys.modules["__main__"], "__file__", None)
-        module = spec.name if spec else (Path(path).stem if path else module)
+        stem = os.path.splitext(os.path.basename(path))[0] if path else module  # noqa: PTH119, PTH122
+        module = spec.name if spec else stem
     return f"{module}.{fn.__qualname__}"

@@ -5,7 +5,6 @@ Invariant: a `Config` made by `load` has no fault, and no message about one show
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 from datetime import timedelta
@@ -132,6 +131,8 @@ def _plain(value: Any) -> Any:
 
 
 def _unknown(name: str) -> str:
+    import difflib
+
     near = difflib.get_close_matches(name, _SETTINGS, 1)
     hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(sorted(_SETTINGS))}"
     return f"there is no setting {name!r}; {hint}"

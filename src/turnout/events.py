@@ -10,8 +10,9 @@ import inspect
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, TypeVar, overload
+
+import msgspec
 
 from turnout.errors import ConfigError
 from turnout.failure import qualified_name
@@ -36,13 +37,11 @@ __all__ = [
 log = logging.getLogger("turnout.events")
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(msgspec.Struct, frozen=True):
     """Anything that can be observed."""
 
 
-@dataclass(frozen=True, slots=True)
-class JobEvent(Event):
+class JobEvent(Event, frozen=True):
     """Something about one job."""
 
     id: str
@@ -50,23 +49,20 @@ class JobEvent(Event):
     queue: str
 
 
-@dataclass(frozen=True, slots=True)
-class JobEnqueued(JobEvent):
+class JobEnqueued(JobEvent, frozen=True):
     """The store has recorded the job, or will when the caller's transaction commits."""
 
     run_at: float | None = None  # None: now
 
 
-@dataclass(frozen=True, slots=True)
-class JobStarted(JobEvent):
+class JobStarted(JobEvent, frozen=True):
     """An attempt begins."""
 
     attempt: int  # from 1
     worker: str
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptEvent(JobEvent):
+class AttemptEvent(JobEvent, frozen=True):
     """An attempt has ended."""
 
     attempt: int
@@ -74,65 +70,56 @@ class AttemptEvent(JobEvent):
     seconds: float  # how long the attempt took
 
 
-@dataclass(frozen=True, slots=True)
-class JobSucceeded(AttemptEvent):
+class JobSucceeded(AttemptEvent, frozen=True):
     """The task returned."""
 
 
-@dataclass(frozen=True, slots=True)
-class JobRetried(AttemptEvent):
+class JobRetried(AttemptEvent, frozen=True):
     """The attempt failed and another will follow at `run_at`."""
 
     run_at: float
     error: BaseException | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class JobSnoozed(AttemptEvent):
+class JobSnoozed(AttemptEvent, frozen=True):
     """The task asked to be run again at `run_at`, and the attempt does not count."""
 
     run_at: float
 
 
-@dataclass(frozen=True, slots=True)
-class JobDead(AttemptEvent):
+class JobDead(AttemptEvent, frozen=True):
     """The job gave up. `error` is None when its workers died under it."""
 
     error: BaseException | None = None
     reason: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class JobDiscarded(AttemptEvent):
+class JobDiscarded(AttemptEvent, frozen=True):
     """The job gave up on purpose: a rule, the task itself, or its deadline said so."""
 
     error: BaseException | None = None
     reason: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class JobCancelled(AttemptEvent):
+class JobCancelled(AttemptEvent, frozen=True):
     """A person or program stopped the job."""
 
     error: BaseException | None = None
     reason: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class LeaseLost(AttemptEvent):
+class LeaseLost(AttemptEvent, frozen=True):
     """The attempt ended after its lease was taken away: its outcome changes nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerStarted(Event):
+class WorkerStarted(Event, frozen=True):
     """A worker process is ready to run jobs."""
 
     worker: str
     queues: tuple[str, ...] = ()  # empty: all
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerStopped(Event):
+class WorkerStopped(Event, frozen=True):
     """A worker process has ended its last job and let go of its leases."""
 
     worker: str

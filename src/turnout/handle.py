@@ -5,19 +5,31 @@ It holds the id and the way to the store, and no state: every answer is read whe
 
 from __future__ import annotations
 
-import asyncio
 import time
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 from turnout.codec import decode_value
 from turnout.errors import JobFailed, JobNotFound, JobTimeout
 from turnout.job import JobFilter, JobId, JobRecord, State
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from turnout.app import Turnout
 
+P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 _POLL_FIRST, _POLL_MOST = 0.005, 0.2
+
+
+async def in_thread(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run a blocking call in a thread, with the caller's context."""
+    # Imported here: asyncio takes a third of the time that importing all of turnout may take, and
+    # who has no event loop does not need it.
+    from asyncio import to_thread
+
+    return await to_thread(call, *args, **kwargs)
 
 
 class Job(Generic[R]):
@@ -53,7 +65,7 @@ class Job(Generic[R]):
 
     async def arefresh(self) -> JobRecord:
         """Return what `refresh` does, without blocking the event loop."""
-        return await asyncio.to_thread(self.refresh)
+        return await in_thread(self.refresh)
 
     def wait(self, timeout: float | None = None) -> R:
         """Block until the job has ended and return what its task returned.
@@ -75,6 +87,8 @@ class Job(Generic[R]):
 
     async def await_result(self, timeout: float | None = None) -> R:  # noqa: ASYNC109 - as `wait`
         """Wait as `wait` does, without blocking the event loop."""
+        from asyncio import sleep
+
         deadline = None if timeout is None else time.monotonic() + timeout
         pause = _POLL_FIRST
         while True:
@@ -83,7 +97,7 @@ class Job(Generic[R]):
                 return self._answer(record)
             if deadline is not None and time.monotonic() + pause > deadline:
                 raise self._out_of_time(record, timeout)
-            await asyncio.sleep(pause)
+            await sleep(pause)
             pause = min(pause * 1.5, _POLL_MOST)
 
     def _out_of_time(self, record: JobRecord, timeout: float | None) -> JobTimeout:

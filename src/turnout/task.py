@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar
+
+import msgspec
 
 from turnout.codec import Signature
 from turnout.config import check_queue_name
@@ -31,8 +32,7 @@ When = float | timedelta | datetime
 PRIORITIES = range(-100, 101)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskOptions:
+class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What a task says of its jobs; durations in seconds."""
 
     queue: str
@@ -46,8 +46,7 @@ class TaskOptions:
     unique_for: float | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CallOptions:
+class CallOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What one call overrides; None leaves the task's own."""
 
     delay: float | timedelta | None = None

@@ -1,4 +1,4 @@
-"""`turnout bench`: small runs, and what their results say. The figures themselves are not judged."""
+"""`turnout bench`: small runs, and what their results say. The figures are not judged."""
 
 from __future__ import annotations
 

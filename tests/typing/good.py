@@ -42,7 +42,7 @@ assert_type(plain.enqueue(1).wait(5), float)
 assert_type(plain.enqueue(1).refresh(), JobRecord)
 assert_type(plain.enqueue(1).cancel(), bool)
 assert_type(options.enqueue("a", "b", loud=True), Job[list[str]])
-assert_type(bare(1), Coroutine[Any, Any, str])
+coroutine: Coroutine[Any, Any, str] = bare(1)
 assert_type(bare.enqueue(1), Job[str])
 assert_type(asynchronous.enqueue(1), Job[None])
 

@@ -44,7 +44,7 @@ def test_a_folder_that_does_not_exist(tmp_path):
 def test_a_folder_in_place_of_a_file(tmp_path):
     message = refused(tmp_path, StoreUnavailable)
     assert str(tmp_path) in message
-    assert "is a file" in message
+    assert "a file in a writable folder" in message
 
 
 def test_a_file_that_is_no_database(tmp_path):

@@ -95,7 +95,11 @@ class _Caller:
         if not select.select([self._marks], [], [], _PATIENCE)[0]:
             msg = f"the worker did not start job {number} within {_PATIENCE:.0f} s"
             raise TurnoutError(msg)
-        mark = Mark(*_MARK.unpack(self._marks.read(_MARK.size)))
+        told = self._marks.read(_MARK.size)
+        if not told:
+            msg = "the worker has ended; it said why on stderr"
+            raise TurnoutError(msg)
+        mark = Mark(*_MARK.unpack(told))
         if mark.number != number:
             msg = (
                 f"expected job {number} to start, heard of {mark.number}: is another bench running?"
@@ -142,5 +146,5 @@ def _be_worker(load: Load, writer: int) -> None:
     jobs, _ = _application(load, writer)
     options = WorkerOptions(queues=(QueueSpec(QUEUE),), threads=load.threads)
     worker = WorkerProcess(jobs, options)
-    worker.install_signals()
+    signal.signal(signal.SIGTERM, lambda *_: worker.stop())
     worker.run()

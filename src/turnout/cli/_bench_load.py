@@ -158,7 +158,9 @@ def for_each(
     for child, _ in children:
         child.join()
     if faults := [result["fault"] for result in results if "fault" in result]:
-        msg = f"the measurement failed: {faults[0]}"
+        # Those that only waited for the failed one have less to say than that one.
+        fault = min(faults, key=lambda told: told.startswith("BrokenBarrier"))
+        msg = f"the measurement failed: {fault}"
         raise TurnoutError(msg)
     return results
 

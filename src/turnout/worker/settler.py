@@ -57,7 +57,7 @@ class Settler:
             outcomes = self._without_lost(outcomes, set(answer.settled))
         self._job_log.write(outcomes)
         self.counts.update(map(_state, outcomes))
-        if any(map(self._events.wants, TOLD)):
+        if any(self._events.wants(kind) for kind in TOLD):
             for outcome in outcomes:
                 self._events.emit(event_of(outcome, self._worker))
 
