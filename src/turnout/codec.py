@@ -111,8 +111,6 @@ class Signature:
             values = self._positional(plan, text, error)
         return (values, _NO_KEYWORDS) if plan.simple else plan.spread(values)
 
-    call = decode
-
     def encode_key(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         """Return text that is the same exactly when the arguments are, for unique keys.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import signal
 import threading
 from collections.abc import Callable
 from typing import Any, TypeVar, overload
@@ -194,8 +195,16 @@ class Events:
         for listener in self._listeners.get(type(event), ()):
             try:
                 listener(event)
-            except (Exception, SystemExit):
+            except BaseException as error:
+                if isinstance(error, KeyboardInterrupt) and _is_from_a_person():
+                    raise
                 log.exception("listener %s failed on %s", _called(listener), type(event).__name__)
+
+
+def _is_from_a_person() -> bool:
+    """Tell Ctrl-C, which only ever reaches the main thread, from a listener's own raising."""
+    handled = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    return handled and threading.current_thread() is threading.main_thread()
 
 
 def _kinds_of(kind: Any) -> tuple[type[Event], ...]:

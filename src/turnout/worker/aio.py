@@ -36,6 +36,7 @@ class AsyncExecutor:
         self._hungry = hungry
         self._handed_at = 0.0
         self._tasks: dict[JobId, asyncio.Task[None]] = {}
+        self._clean = copy_context()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._serve, name="turnout-loop", daemon=True)
 
@@ -75,7 +76,8 @@ class AsyncExecutor:
             except IndexError:
                 return
             plan = self._crew.plans[job.task]
-            task = self._loop.create_task(self._run(job, plan), context=copy_context())
+            # Not a copy of the context at hand: that may be the one of a job that just ended.
+            task = self._loop.create_task(self._run(job, plan), context=self._clean.copy())
             self._tasks[job.id] = task
 
     async def _run(self, job: LeasedJob, plan: Plan) -> None:

@@ -199,7 +199,10 @@ class _Failure:
 
 def _history(job: CurrentJob) -> Trail:
     text = job.leased.trail
-    return _decode_trail(text) if text else Trail()
+    try:
+        return _decode_trail(text) if text else Trail()
+    except msgspec.DecodeError:  # damaged in the store: the job goes on with a new history
+        return Trail()
 
 
 def _longer(before: Trail, entry: AttemptRecord, counts: dict[str, int] | None = None) -> str:

@@ -15,7 +15,12 @@ _ENDED = {
     State.DISCARDED: events.JobDiscarded,
     State.CANCELLED: events.JobCancelled,
 }
-TOLD = (events.JobSucceeded, events.JobRetried, events.JobSnoozed, *_ENDED.values())
+TOLD: tuple[type[events.Event], ...] = (
+    events.JobSucceeded,
+    events.JobRetried,
+    events.JobSnoozed,
+    *_ENDED.values(),
+)
 
 
 def event_of(outcome: Outcome, worker: str) -> events.JobEvent:

@@ -89,6 +89,8 @@ class WorkerProcess:
                 self._tick()
         finally:
             self._stop()
+            self._inbox.close()
+            self._outbox.close()
         return int(self._failed)
 
     def stop(self) -> None:
@@ -107,7 +109,7 @@ class WorkerProcess:
         """End the clock's sleep."""
         try:
             self._outbox.send(b"!")
-        except OSError:  # full means that it will wake anyway
+        except OSError:  # full: it will wake anyway; closed: it has ended
             return
 
     def install_signals(self) -> None:

@@ -82,17 +82,27 @@ def schema_version(connection: sqlite3.Connection) -> int:
         return 0
     row = None
     if "turnout_meta" in tables:
-        row = connection.execute("SELECT value FROM turnout_meta WHERE key = 'schema'").fetchone()
+        row = _schema_row(connection)
     if row is None or not str(row[0]).isdigit():
         msg = "the file has tables named turnout_... that Turnout did not make; give another file"
         raise SchemaError(msg)
-    if int(row[0]) > VERSION:
+    if int(str(row[0])) > VERSION:
         msg = (
             f"the file's schema is number {row[0]}, this Turnout knows up to {VERSION}: a newer "
             "Turnout has migrated it; upgrade this one"
         )
         raise SchemaError(msg)
-    return int(row[0])
+    return int(str(row[0]))
+
+
+def _schema_row(connection: sqlite3.Connection) -> tuple[object] | None:
+    try:
+        row: tuple[object] | None = connection.execute(
+            "SELECT value FROM turnout_meta WHERE key = 'schema'"
+        ).fetchone()
+    except sqlite3.OperationalError:  # no such column: a table of somebody else
+        return None
+    return row
 
 
 def migrate(connection: sqlite3.Connection) -> None:

@@ -20,7 +20,7 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TypeVar
 from weakref import WeakSet
 
@@ -42,7 +42,8 @@ class Connection(sqlite3.Connection):
     """A connection that closes itself when it is let go of."""
 
     def __del__(self) -> None:
-        self.close()
+        with suppress(sqlite3.ProgrammingError):  # it never was open
+            self.close()
 
 
 class Connections:
