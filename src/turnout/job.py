@@ -251,7 +251,10 @@ class Orders(Struct, frozen=True):
 
 
 class Reaped(Struct, frozen=True):
-    """A job taken back from a dead worker, and where it went: QUEUED or DEAD (poison)."""
+    """A job taken back from a dead worker, and where it went.
+
+    QUEUED, or DEAD as poison, or CANCELLED when somebody had asked for that.
+    """
 
     id: JobId
     task: str
@@ -295,7 +298,7 @@ class JobFilter(Struct, frozen=True, kw_only=True):
     """Which jobs an operator means; everything given must hold, and nothing given means all.
 
     `view` narrows `queued`: ready (due), scheduled (ahead), retrying (attempt > 0).
-    `before` and `since` bound `enqueued_at` (of a trace: `finished_at`).
+    `before` and `since` bound `enqueued_at`.
     """
 
     ids: tuple[JobId, ...] = ()

@@ -35,9 +35,7 @@ class Ledger:
 
     def said(self, word: str, name: object = None) -> list[list[str]]:
         """Return the lines that begin with `word` (and `name`)."""
-        return [
-            line for line in self.lines() if line[0] == word and name in (None, *line[1:2])
-        ]
+        return [line for line in self.lines() if line[0] == word and name in (None, *line[1:2])]
 
     def release(self, name: str) -> None:
         """Let the job held under `name` go on."""
@@ -89,7 +87,6 @@ def _steady(jobs: Turnout, ledger: Ledger) -> None:
                 raise Cancel("it was asked to stop")
             time.sleep(0.01)
         ledger.write("end", name, os.getpid(), "lost" if job.lost else "held")
-
 
     @jobs.task(name="mute")
     def mute(name: str) -> None:

@@ -80,10 +80,12 @@ def test_five_terms_are_one_orderly_stop(rig):
     for _ in range(5):
         worker.signal(signal.SIGTERM)
         rig.until_said("stopping", "a")
-    # A hasty stop would be over by the time these writes are through.
-    for n in range(20):
-        rig.enqueue("note", f"{n}")
-    assert worker.children(), "it waits for its job"
+    [before] = rig.store.workers()
+    # Two seconds of heartbeats later it still waits: a hasty stop would be over.
+    wait_until(
+        lambda: any(info.deadline > before.deadline + 2 for info in rig.store.workers()),
+        "it waits for its job",
+    )
     rig.ledger.release("a")
     assert worker.wait() == 0
     assert rig.until(job, State.SUCCEEDED).attempt == 1

@@ -33,7 +33,9 @@ def test_a_suspended_workers_late_settle_is_refused(rig):
     rig.ledger.release("a")
     rig.until_said("end", "a", 2)
     record = rig.until(job, State.SUCCEEDED)
-    wait_until(lambda: "the lease was lost" in first.log, "the zombie heard that its settle is void")
+    wait_until(
+        lambda: "the lease was lost" in first.log, "the zombie heard that its settle is void"
+    )
     assert "the lease was lost" not in second.log
     assert (record.attempt, record.crashes) == (1, 1)
     assert f":{heir}:" in (record.worker or ""), "the heir's settle is the one that counted"

@@ -10,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
-from unit.harness import Bench
 
 from turnout import (
     JobFailed,
@@ -25,6 +24,7 @@ from turnout.events import JobEnqueued, JobEvent, JobStarted, JobSucceeded
 from turnout.job import JobFilter
 from turnout.worker.options import WorkerOptions
 from turnout.worker.process import WorkerProcess, run_in_thread
+from unit.harness import Bench
 
 
 @pytest.fixture(params=("memory:", "sqlite:///jobs.db"))
@@ -206,7 +206,9 @@ def test_unique_by_arguments_sees_defaults_and_keywords(jobs):
 
 
 def test_a_unique_key_of_ones_own(jobs):
-    task = jobs.task(name="t", unique=lambda order_id, note: f"{order_id}")(lambda order_id, note: None)
+    task = jobs.task(name="t", unique=lambda order_id, note: f"{order_id}")(
+        lambda order_id, note: None
+    )
     other = jobs.task(name="o")(lambda: None)
     assert task.enqueue(1, "a").enqueued
     assert not task.enqueue(1, "b").enqueued

@@ -7,7 +7,6 @@ import time
 
 import msgspec
 import pytest
-from unit.harness import Bench
 
 from turnout import (
     Cancel,
@@ -22,6 +21,7 @@ from turnout import (
 )
 from turnout.job import AttemptRecord, LeasedJob, State, Trail
 from turnout.worker.attempt import MOST_ATTEMPTS_KEPT
+from unit.harness import Bench
 
 NOW = 1_800_000_000.0
 
@@ -196,9 +196,7 @@ def test_a_timed_out_attempt_says_so(attempt):
 
 def test_rules_may_name_the_timeout(attempt):
     rule = discard_on(JobTimeout)
-    outcome = attempt(
-        raising(ValueError()), flags={"timed_out": True}, timeout=3, on_error=[rule]
-    )
+    outcome = attempt(raising(ValueError()), flags={"timed_out": True}, timeout=3, on_error=[rule])
     assert outcome.state is State.DISCARDED
 
 

@@ -246,7 +246,9 @@ def test_an_unknown_task_option_is_named(jobs):
         jobs.task(quue="low")(lambda: None)
 
 
-@pytest.mark.parametrize("what", ["name", 7, print, len, type("Callable", (), {"__call__": print})()])
+@pytest.mark.parametrize(
+    "what", ["name", 7, print, len, type("Callable", (), {"__call__": print})()]
+)
 def test_a_task_is_a_function(jobs, what):
     with pytest.raises(ConfigError) as error:
         jobs.task(what)

@@ -179,7 +179,9 @@ def test_a_full_disk_refuses_keeps_what_was_told_and_serves_again(tmp_path):
     )
     if probe.returncode:
         pytest.skip("may not mount")
-    said = in_process(tmp_path, lift + textwrap.dedent(FILL), "unshare", "-m", "sh", "-c", mount, "sh")
+    said = in_process(
+        tmp_path, lift + textwrap.dedent(FILL), "unshare", "-m", "sh", "-c", mount, "sh"
+    )
     check_filled(said, "disk is full")
 
 

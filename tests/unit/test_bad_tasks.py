@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 
 import pytest
-from unit.harness import Bench
 
 from turnout import Turnout, discard_on, exactly
 from turnout.job import State
+from unit.harness import Bench
 
 
 @pytest.fixture(params=("memory:", "sqlite:///jobs.db"))

@@ -180,7 +180,11 @@ def test_a_locked_file_is_told_as_such_and_records_nothing(jobs, charge, tmp_pat
 @pytest.mark.parametrize("commits", [True, False])
 def test_sqlalchemys_transactions(jobs, charge, engine, kind, commits):
     registry = scoped_session(sessionmaker(engine))
-    made = {"session": lambda: Session(engine), "connection": engine.connect, "scoped": lambda: registry}
+    made = {
+        "session": lambda: Session(engine),
+        "connection": engine.connect,
+        "scoped": lambda: registry,
+    }
     given = made[kind]()
     given.execute(text("INSERT INTO things VALUES (1)"))
     with jobs.within(given):
@@ -204,7 +208,11 @@ def test_a_locked_file_is_told_as_such_by_sqlalchemy_too(jobs, charge, tmp_path)
     holder = sqlite3.connect(tmp_path / "shop.db", isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
     engine = create_engine(f"sqlite:///{tmp_path}/shop.db", connect_args={"timeout": 0.05})
-    with Session(engine) as session, jobs.within(session), pytest.raises(WithinError, match="locked"):
+    with (
+        Session(engine) as session,
+        jobs.within(session),
+        pytest.raises(WithinError, match="locked"),
+    ):
         charge.enqueue(1)
     holder.execute("COMMIT")
     holder.close()

@@ -10,6 +10,7 @@ seen: half of the wakes found nothing.) A missed ring costs at most one poll, `P
 
 from __future__ import annotations
 
+import atexit
 import os
 import select
 import socket
@@ -65,4 +66,5 @@ def _ringer() -> socket.socket:
     if _sender is None:
         _sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         _sender.setblocking(False)
+        atexit.register(_sender.close)
     return _sender
