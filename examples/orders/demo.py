@@ -30,7 +30,7 @@ from .shop import WEB_THREADS
 
 LIMIT = 115  # seconds for all of it
 WORKER_THREADS = 50
-CALM = Customers(WEB_THREADS, pause=0.8)
+CALM = Customers(WEB_THREADS, pause=1.5)
 RUSH = Customers(WEB_THREADS)
 FIGURES = {"p50_ms": "page p50, ms", "p95_ms": "page p95, ms", "orders_per_s": "orders a second"}
 HEAD = ["calls in the request", "jobs", "better by"]
@@ -231,7 +231,7 @@ def evidence(story: Story) -> claims.Evidence:
         jobs=jobs,
         dead=[job.task.rpartition(".")[2] for job in dead],
         interrupted=story.interrupted,
-        faster=story.figures["better_by"]["p95_ms"],
+        faster=story.figures["better_by"],
     )
 
 
@@ -255,8 +255,8 @@ def out_of_time(*_: object) -> None:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="An order page, with and without jobs.")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
-    parser.add_argument("--inline", type=int, default=24, help="half of the inline orders")
-    parser.add_argument("--orders", type=int, default=200, help="half of the others")
+    parser.add_argument("--inline", type=int, default=24, help="inline orders, at either pace")
+    parser.add_argument("--orders", type=int, default=150, help="orders with jobs, at either pace")
     return parser.parse_args()
 
 

@@ -24,6 +24,7 @@ class Host(Protocol):
 
     def note(self, job: LeasedJob, progress: str) -> bool:
         """Keep progress in the store; False when the lease was lost."""
+        ...
 
 
 class CurrentJob:

@@ -41,7 +41,7 @@ class _Source:
         self.lock = threading.Lock()
         self.random = Random(os.urandom(32))
         self.last = 0
-        self.head = (0, "")  # what the last ids began with: its bits, its text
+        self.head: tuple[int, str] = (0, "")  # what the last ids began with: its bits, its text
 
 
 _source = _Source()

@@ -19,8 +19,9 @@ from conformance.builders import (
     state_of,
     stats,
 )
-from turnout.errors import WithinError
-from turnout.job import JobRecord, State
+from turnout.errors import EnqueueError, WithinError
+from turnout.job import JobRecord, State, Unique
+from turnout.store.protocol import MAX_BATCH
 
 
 def test_ids_come_back_in_the_order_of_the_jobs(store):
@@ -104,3 +105,15 @@ def test_a_store_that_cannot_join_a_transaction_says_so_and_records_nothing(stor
 def test_a_thousand_jobs_go_in_one_call(store):
     assert len(put(store, *(new_job(n) for n in range(1_000)))) == 1_000
     assert stats(store).ready == 1_000
+
+
+def test_more_than_a_batch_is_refused_whole(store):
+    with pytest.raises(EnqueueError, match="at most 1000"):
+        store.enqueue([new_job(n) for n in range(MAX_BATCH + 1)], now=T)
+    assert store.count(now=T) == []
+
+
+def test_a_key_for_a_time_needs_the_time(store):
+    with pytest.raises(EnqueueError, match="ttl"):
+        store.enqueue([new_job(1, unique=Unique("k", "time"))], now=T)
+    assert store.count(now=T) == []

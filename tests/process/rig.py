@@ -118,13 +118,17 @@ class Rig:
 
     def start(self, **options: Any) -> Worker:
         """Start a supervisor and wait until its children are at work."""
-        command = [sys.executable, str(HERE / "runner.py"), str(self.folder)]
-        text = json.dumps({**QUICK, "grace": 10.0, **options})
-        worker = self._launch([*command, text])
+        worker = self.launch(**options)
         if not options.get("until_empty"):
             count = options.get("processes", 1)
             wait_until(lambda: self.at_work(worker) >= count, "the workers have started")
         return worker
+
+    def launch(self, **options: Any) -> Worker:
+        """Start a supervisor and wait for nothing."""
+        command = [sys.executable, str(HERE / "runner.py"), str(self.folder)]
+        text = json.dumps({**QUICK, "grace": 10.0, **options})
+        return self._launch([*command, text])
 
     def start_cli(self, *arguments: str) -> Worker:
         """Start `turnout worker` on an application file of this folder."""

@@ -1,6 +1,6 @@
 """The application of the process tests: tasks that can be watched from outside and held in mid-run.
 
-What a job does goes into the ledger, one line each, appended atomically: a kill loses nothing of it.
+What a job does goes into the ledger, one line each, appended atomically: a kill loses none.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ def _asynchronous(jobs: Turnout, ledger: Ledger) -> None:
     async def ahold(name: str) -> None:
         ledger.write("start", name, os.getpid())
         try:
-            while not ledger.is_released(name):
+            while not ledger.is_released(name):  # noqa: ASYNC110 - a file has no event
                 await asyncio.sleep(0.01)
         except asyncio.CancelledError:
             ledger.write("cancelled", name, os.getpid())

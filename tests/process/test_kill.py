@@ -1,4 +1,4 @@
-"""Workers that are killed without warning: their jobs run again, once, and nobody is blamed twice."""
+"""Workers that are killed without warning: their jobs run again, once, and nobody is blamed."""
 
 from __future__ import annotations
 

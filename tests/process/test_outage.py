@@ -1,4 +1,4 @@
-"""The store goes away for a while: workers wait, say so, and go on; nothing is lost or run twice."""
+"""The store goes away for a while: workers wait, say so, and go on; nothing is lost."""
 
 from __future__ import annotations
 

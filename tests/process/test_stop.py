@@ -140,6 +140,18 @@ def test_a_term_right_after_the_start_is_not_forgotten(rig):
         assert time.monotonic() - began < 5
 
 
+def test_a_term_while_a_child_is_being_born_reaches_it(rig):
+    for _ in range(5):
+        before = {info.pid for info in rig.store.workers()}
+        worker = rig.launch(grace=1.0)
+        wait_until(worker.children, "the child is there, and knows nothing yet")
+        worker.signal(signal.SIGTERM)
+        began = time.monotonic()
+        assert worker.wait() == 0, worker.log
+        assert time.monotonic() - began < 5
+        assert {info.pid for info in rig.store.workers()} == before
+
+
 def test_until_empty_ends_with_0_when_all_is_done(rig):
     jobs = [rig.enqueue("note", f"{n}") for n in range(50)]
     later = rig.enqueue("note", "later", delay=3600)

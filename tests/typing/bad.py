@@ -38,8 +38,8 @@ moment: datetime = plain.enqueue(1).refresh().started_at  # E:
 async def main() -> None:
     await asynchronous.aenqueue("seven")  # E:
     await plain.aenqueue()  # E:
-    number: int = await asynchronous(1)  # E:
-    print(number)
+    result: int = await asynchronous(1)  # E:
+    assert result
 
 
 @jobs.task(quue="low")  # E:

@@ -39,7 +39,7 @@ class Bench:
         return self.app.store.note(self.epoch, job, progress)
 
     def drain(self, *, at: float | None = None, most: int = 1000) -> int:
-        """Run what is ready (by the time `at`) until nothing is; return how many attempts that was."""
+        """Run what is ready (by the time `at`) until nothing is; return the number of attempts."""
         store = self.app.store
         store.setup()
         store.heartbeat(self.info, ttl=3600)

@@ -1,4 +1,4 @@
-"""Files that cannot serve: absent, read-only, damaged, foreign, newer, full. Nothing of them changes."""
+"""Files that cannot do: absent, read-only, damaged, foreign, newer, full. All stay as they are."""
 
 from __future__ import annotations
 
@@ -209,10 +209,10 @@ def check_filled(said: str, word: str) -> None:
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="root becomes nobody")
 @pytest.mark.parametrize("exists", [True, False])
 def test_a_read_only_file_or_folder(tmp_path, exists):
-    os.chmod(tmp_path, 0o755)
+    tmp_path.chmod(0o755)
     for folder in tmp_path.parents:
         if folder.is_relative_to("/tmp") and folder != Path("/tmp"):
-            os.chmod(folder, folder.stat().st_mode | 0o055)
+            folder.chmod(folder.stat().st_mode | 0o055)
     disk = tmp_path / "disk"
     disk.mkdir()
     if exists:

@@ -118,7 +118,7 @@ def test_the_wire_is_an_object_by_parameter_name():
     text = sign.encode((7, "y", 8, 9), {"k": 2, "z": 3}, MB)
     assert text == '{"order_id":7,"note":"y","*":[8,9],"k":2,"**":{"z":3}}'
     assert sign.decode(text) == ((7, "y", 8, 9), {"k": 2, "z": 3})
-    assert sign.call('{"order_id":7}') == ((7, "x"), {"k": 1})
+    assert sign.decode('{"order_id":7}') == ((7, "x"), {"k": 1})
 
 
 def test_an_array_is_read_as_positional_arguments():
@@ -294,6 +294,7 @@ def test_any_call_that_binds_comes_back(args, kwargs):
 
     if len(args) > 1:
         kwargs.pop("b", None)
+    kwargs.pop("a", None)  # inspect.Signature.bind refuses what the call itself would take
     back_args, back_kwargs = round_trip(signature(task), *args, **kwargs)
     assert task(*back_args, **back_kwargs) == task(*args, **kwargs)
 

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
-import dataclasses
 import logging
 
 import pytest
+from msgspec.structs import fields
 
 from turnout import events as module
 from turnout.errors import ConfigError
@@ -103,9 +103,9 @@ def test_what_cannot_listen_is_refused():
 
 @pytest.mark.parametrize("kind", module.KINDS)
 def test_events_are_frozen_values(kind):
-    event = kind(*("x" for _ in dataclasses.fields(kind)))
-    assert event == kind(*("x" for _ in dataclasses.fields(kind)))
+    event = kind(*("x" for _ in fields(kind)))
+    assert event == kind(*("x" for _ in fields(kind)))
     assert not hasattr(event, "__dict__")
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        setattr(event, dataclasses.fields(kind)[0].name, "y")
+    with pytest.raises(AttributeError):
+        setattr(event, fields(kind)[0].name, "y")
     assert kind.__name__ in module.__all__

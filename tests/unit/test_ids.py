@@ -76,7 +76,19 @@ def test_an_id_tells_its_time():
 
 
 @pytest.mark.parametrize(
-    "text", ["", "x", "7", "0" * 36, "0" * 32, None, 7, "\0" * 36, "01a20a9f-eb29-7638-a1c5-4fab73d8156a0", "\ud800" * 36]
+    "text",
+    [
+        "",
+        "x",
+        "7",
+        "0" * 36,
+        "0" * 32,
+        None,
+        7,
+        "\0" * 36,
+        "01a20a9f-eb29-7638-a1c5-4fab73d8156a0",
+        "\ud800" * 36,
+    ],
 )
 def test_what_is_no_id_is_refused(text):
     with pytest.raises(ConfigError, match="36 characters"):

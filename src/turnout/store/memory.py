@@ -14,7 +14,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
-from turnout.errors import EnqueueError, WithinError
+from turnout.errors import WithinError
 from turnout.job import (
     Action,
     Exchanged,
@@ -36,7 +36,8 @@ from turnout.job import (
 from turnout.store._memory_epochs import Epoch, Epochs
 from turnout.store._memory_job import StoredJob
 from turnout.store._memory_state import MemoryState
-from turnout.store.protocol import MAX_BATCH, POISON
+from turnout.store.batch import check_batch
+from turnout.store.protocol import POISON
 
 _SHORTEST_NAP = 0.001
 
@@ -90,7 +91,7 @@ class MemoryStore:
                 "enqueue after the commit, or use a store that lives in the same database"
             )
             raise WithinError(msg)
-        _check(jobs)
+        check_batch(jobs)
         with self._changed:
             now = self._now(now)
             ids = [self._state.add(job, now) for job in jobs]
@@ -287,16 +288,6 @@ class MemoryStore:
 
     def _now(self, now: float | None) -> float:
         return self.clock() if now is None else now
-
-
-def _check(jobs: Sequence[NewJob]) -> None:
-    if len(jobs) > MAX_BATCH:
-        msg = f"one enqueue takes at most {MAX_BATCH} jobs, got {len(jobs)}: send them in chunks"
-        raise EnqueueError(msg)
-    for job in jobs:
-        if job.unique is not None and job.unique.until == "time" and job.unique.ttl is None:
-            msg = f'a unique key until "time" needs a ttl, got none for job {job.id}'
-            raise EnqueueError(msg)
 
 
 # ---- stores of this process: by name, and across forks

@@ -54,12 +54,15 @@ class Store(Protocol):
         Raises SchemaError when what is there is not ours or newer, StoreUnavailable when it cannot
         be opened.
         """
+        ...
 
     def close(self) -> None:
         """Let go of every connection of this process; the store may be used again afterwards."""
+        ...
 
     def describe(self) -> StoreInfo:
         """Say what this store is, what survives which crash, and what is wrong with its set-up."""
+        ...
 
     def enqueue(
         self, jobs: Sequence[NewJob], *, within: object = None, now: float | None = None
@@ -72,6 +75,7 @@ class Store(Protocol):
         the
         jobs then exist exactly when it commits. Raises WithinError when the store cannot do that.
         """
+        ...
 
     def exchange(
         self,
@@ -88,9 +92,11 @@ class Store(Protocol):
         scheduled
         jobs become ready here, in bounded numbers. A final outcome frees the job's unique key.
         """
+        ...
 
     def note(self, epoch: str, job: LeasedJob, progress: str) -> bool:
         """Keep a running job's progress (JSON text); False when the lease is no longer ours."""
+        ...
 
     def heartbeat(self, worker: WorkerInfo, *, ttl: float, now: float | None = None) -> Orders:
         """Renew the epoch for `ttl` seconds, or open it when it is new, and bring back orders.
@@ -98,6 +104,7 @@ class Store(Protocol):
         An epoch that was reaped is never renewed: the answer is `lost`. State "stopped" ends the
         epoch and returns what it still held to its queues, not counted as a crash.
         """
+        ...
 
     def reap(
         self, *, epoch: str | None = None, limit: int = 1_000, now: float | None = None
@@ -108,15 +115,18 @@ class Store(Protocol):
         evidence in
         its history. An epoch is over the moment this begins: its late settles change nothing.
         """
+        ...
 
     def wait(self, worker: WorkerInfo, timeout: float) -> bool:
         """Block until a job may be ready for `worker` (True), or for `timeout` seconds (False).
 
         May wake for nothing. A job that becomes due by its `run_at` ends the wait too.
         """
+        ...
 
     def wake(self, worker: WorkerInfo) -> None:
         """End a `wait` of this worker from another thread of its process."""
+        ...
 
     def find(
         self,
@@ -127,9 +137,11 @@ class Store(Protocol):
         now: float | None = None,
     ) -> list[JobRecord]:
         """List jobs in any state, newest id first, only those with an id below `after`."""
+        ...
 
     def count(self, *, now: float | None = None) -> list[QueueStats]:
         """Return the numbers of every known queue, by name, without counting rows."""
+        ...
 
     def change(
         self, where: JobFilter, action: Action, *, limit: int = 1_000, now: float | None = None
@@ -143,15 +155,19 @@ class Store(Protocol):
         end as cancelled; running ones are asked to stop, once. delete: everything but running ones
         goes.
         """
+        ...
 
     def pause(self, queue: str, *, paused: bool) -> None:
         """Stop or resume leasing from a queue; jobs that run already are not touched."""
+        ...
 
     def workers(self, *, now: float | None = None) -> list[WorkerInfo]:
         """List the workers whose epoch is open, by name."""
+        ...
 
     def prune(self, retention: Retention, *, limit: int = 10_000, now: float | None = None) -> int:
         """Delete final jobs past their time or count, oldest first; at most `limit` of them.
 
         Stale unique keys and old statistics go too.
         """
+        ...

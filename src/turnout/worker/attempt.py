@@ -150,7 +150,8 @@ class _Failure:
                 return self._ended(State.DISCARDED, describe(error)[1] or "the task discarded it")
             case Cancel():
                 return self._ended(State.CANCELLED, describe(error)[1] or "the task cancelled it")
-        return self._by_policy()
+            case _:
+                return self._by_policy()
 
     def _by_policy(self) -> Outcome:
         decision = self._decide(self.error)

@@ -9,7 +9,7 @@ seconds,
 and see `current_job().stopping`. Then coroutines are cancelled and their jobs go back; threads
 cannot be
 stopped, so the epoch is ended, which gives their jobs back and makes whatever they still settle
-void. A second INT or TERM skips the grace.
+void. A second INT skips the grace; any number of TERMs are one.
 
 The main thread is the clock. While jobs run it ticks every 50 ms (late outcomes, stuck work,
 timeouts), otherwise once a second. Signals interrupt its sleep through a socket pair.
@@ -93,9 +93,9 @@ class WorkerProcess:
             self._outbox.close()
         return int(self._failed)
 
-    def stop(self) -> None:
-        """Ask for an orderly stop, from any thread or handler; the second time, a hasty one."""
-        self._stops += 1
+    def stop(self, *, hurry: bool = True) -> None:
+        """Ask for an orderly stop, from any thread or handler; asked again, for a hasty one."""
+        self._stops += hurry or not self._stops
         self.crew.stopping = True
         self.nudge()
 
@@ -114,7 +114,7 @@ class WorkerProcess:
 
     def install_signals(self) -> None:
         """Listen to TERM, INT, TSTP and TTIN; main thread of the main interpreter only."""
-        signal.signal(signal.SIGTERM, lambda *_: self.stop())
+        signal.signal(signal.SIGTERM, lambda *_: self.stop(hurry=False))
         signal.signal(signal.SIGINT, lambda *_: self.stop())
         if hasattr(signal, "SIGTSTP"):
             signal.signal(signal.SIGTSTP, lambda *_: self.quiet())

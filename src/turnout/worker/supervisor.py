@@ -32,6 +32,7 @@ YOUNG = 10.0  # a child that dies before this age counts as crashing
 _PAUSE_MOST = 30.0
 _TICK = 0.2
 _AFTER_GRACE = 5.0  # then KILL
+_HELD = {signal.SIGTERM, signal.SIGINT, signal.SIGTSTP, signal.SIGTTIN}
 
 
 @dataclass(slots=True)
@@ -89,10 +90,13 @@ class Supervisor:
         sys.stdout.flush()
         sys.stderr.flush()
         parent = os.getpid()
+        # Until the child listens and we know its pid, a signal would reach neither of the two.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _HELD)
         pid = os.fork()
         if pid == 0:
             os._exit(self._be_child(parent))
         child.pid, child.born = pid, time.monotonic()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD)
 
     def _be_child(self, parent: int) -> int:
         code = 1
@@ -102,6 +106,7 @@ class Supervisor:
             os.setpgid(0, 0)  # a terminal's Ctrl-C is for the parent, which forwards it once
             worker = WorkerProcess(self._app, self._options, parent=parent)
             worker.install_signals()
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD)
             code = worker.run()
         except TurnoutError as error:
             log.error("the worker could not go on: %s", error)  # noqa: TRY400
@@ -179,8 +184,7 @@ class Supervisor:
             self._inbox.recv(64)
 
     def _stop_children(self) -> None:
-        if not self._stops:
-            self._forward(signal.SIGTERM)
+        self._forward(signal.SIGTERM)  # again: one forked at the last moment has not heard it
         deadline = time.monotonic() + self._options.grace + _AFTER_GRACE
         while any(child.pid for child in self._children):
             self._bury()

@@ -98,7 +98,7 @@ class Turn:
 
     def finish(self, job_id: JobId, queue: str, ending: Ending) -> None:
         """Move a job to its final record and free what it held, but for its unique key."""
-        self.execute(Q["finish_job"], (job_id, *astuple(ending)))
+        self.execute(Q["finish_job"], (*astuple(ending), job_id, job_id))
         for query in ("drop_job", "drop_progress", "drop_cancel"):
             self.execute(Q[query], (job_id,))
         self.add(queue, ending.state)

@@ -61,7 +61,7 @@ def _retry(turn: Turn, record: JobRecord) -> bool:
         return False
     trail = decode_trail(row[11]) if row[11] else None
     text = encode(Trail(attempts=trail.attempts)).decode() if trail else None
-    turn.execute(Q["revive"], (record.id, turn.now, text))
+    turn.execute(Q["revive"], (turn.now, text, record.id))
     turn.execute(Q["drop_final"], (record.id,))
     turn.add(record.queue, record.state, -1)
     turn.place(record.id, record.queue, -record.priority, turn.now)
@@ -80,7 +80,7 @@ def _hasten(turn: Turn, record: JobRecord) -> bool:
     if record.run_at is None or record.run_at <= turn.now:
         return False
     _unplace(turn, record)
-    turn.execute(Q["hasten"], (record.id, turn.now))
+    turn.execute(Q["hasten"], (turn.now, record.id))
     turn.place(record.id, record.queue, -record.priority, turn.now)
     return True
 
@@ -148,5 +148,5 @@ def trim_trace(turn: Turn, n: int, keeps: Callable[[list[Any]], bool]) -> int:
         ids = [entry[0] for entry in left]
         until = min(entry[8] for entry in left) + keep
         text = encode(left).decode()
-        turn.execute(Q["update_trace"], (n, until, len(left), min(ids), max(ids), text))
+        turn.execute(Q["update_trace"], (until, len(left), min(ids), max(ids), text, n))
     return len(body) - len(left)

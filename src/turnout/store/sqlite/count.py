@@ -37,7 +37,7 @@ def _stats(
     execute: Callable[..., Any], queue: str, places: dict[str, int], due: tuple[int, float | None]
 ) -> QueueStats:
     ready = places.get("ready", 0)
-    oldest = execute(Q["oldest_ready"], (queue,)).fetchone()[0] if ready else None
+    oldest = execute(Q["oldest_ready"], (queue,) * 3).fetchone()[0] if ready else None
     ages = [age for age in (oldest, due[1]) if age is not None]
     return QueueStats(
         queue=queue,

@@ -44,7 +44,7 @@ def _known(turn: Turn, jobs: Sequence[NewJob]) -> set[JobId]:
     ids = [job.id for job in jobs]
     if turn.execute(Q["newest_known"]).fetchone()[0] < min(ids):
         return set()
-    known = {row[0] for row in turn.execute(Q["known"], (ids_text(ids),))}
+    known = {row[0] for row in turn.execute(Q["known"], (ids_text(ids),) * 2)}
     for _n, body in turn.execute(Q["traced_between"], (min(ids), max(ids))):
         known.update({entry[0] for entry in decode_body(body)}.intersection(ids))
     return known

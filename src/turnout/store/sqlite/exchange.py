@@ -159,7 +159,7 @@ def _requeue(turn: Turn, outcome: Outcome, worker: str, *, stopped: bool) -> Non
         _end_stopped(turn, outcome, worker)
         return
     run_at = job.run_at if outcome.run_at is None else outcome.run_at
-    turn.execute(Q["requeue_job"], (job.id, outcome.attempt, outcome.trail, outcome.run_at))
+    turn.execute(Q["requeue_job"], (outcome.attempt, outcome.trail, outcome.run_at, job.id))
     turn.place(job.id, job.queue, -job.priority, run_at)
 
 

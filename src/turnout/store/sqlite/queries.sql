@@ -11,14 +11,14 @@ SELECT max(coalesce((SELECT max(id) FROM turnout_job), ''),
 
 -- name: known
 -- Which of these ids exist already: a repeated enqueue must not make a double.
-SELECT id FROM turnout_job WHERE id IN (SELECT value FROM json_each(?1))
+SELECT id FROM turnout_job WHERE id IN (SELECT value FROM json_each(?))
 UNION ALL
-SELECT id FROM turnout_final WHERE id IN (SELECT value FROM json_each(?1));
+SELECT id FROM turnout_final WHERE id IN (SELECT value FROM json_each(?));
 
 -- name: traced_between
 -- Batches of plain successes that may hold an id of this range. New ids are larger than finished
 -- ones, so that this finds nothing at its first step.
-SELECT n, body FROM turnout_trace WHERE last_id >= ?1 AND first_id <= ?2;
+SELECT n, body FROM turnout_trace WHERE last_id >= ? AND first_id <= ?;
 
 -- name: insert_job
 INSERT INTO turnout_job (id, task, queue, args, priority, enqueued_at, run_at, expires_at, context,
@@ -101,14 +101,14 @@ ON CONFLICT (bucket, queue) DO UPDATE SET n = n + excluded.n;
 -- name: finish_job
 -- The job's own columns move unread from one tree to the other.
 INSERT INTO turnout_final
-SELECT id, task, queue, args, priority, ?2, crashes, enqueued_at, run_at, expires_at, context,
-    coalesce(?3, trail), unique_key, unique_until, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11,
-    (SELECT body FROM turnout_progress WHERE id = ?1)
-FROM turnout_job WHERE id = ?1;
+SELECT id, task, queue, args, priority, ?, crashes, enqueued_at, run_at, expires_at, context,
+    coalesce(?, trail), unique_key, unique_until, ?, ?, ?, ?, ?, ?, ?, ?,
+    (SELECT body FROM turnout_progress WHERE id = ?)
+FROM turnout_job WHERE id = ?;
 
 -- name: requeue_job
-UPDATE turnout_job SET attempt = ?2, trail = coalesce(?3, trail), run_at = coalesce(?4, run_at)
-WHERE id = ?1;
+UPDATE turnout_job SET attempt = ?, trail = coalesce(?, trail), run_at = coalesce(?, run_at)
+WHERE id = ?;
 
 -- name: due
 SELECT run_at, id, queue, rank FROM turnout_scheduled WHERE run_at <= ? ORDER BY run_at, id LIMIT 1000;
@@ -142,8 +142,8 @@ DELETE FROM turnout_unique WHERE until = 'start' AND id IN (SELECT value FROM js
 -- name: leased_jobs
 -- Read after COMMIT: payloads need not be under the write lock. CROSS JOIN keeps the array's order.
 SELECT t.id, task, queue, args, priority, attempt, crashes, enqueued_at, run_at, expires_at, context,
-    trail, CASE unique_until WHEN 'finish' THEN unique_key END, ?1
-FROM json_each(?2) AS j CROSS JOIN turnout_job AS t ON t.id = j.value;
+    trail, CASE unique_until WHEN 'finish' THEN unique_key END, ?
+FROM json_each(?) AS j CROSS JOIN turnout_job AS t ON t.id = j.value;
 
 -- name: is_ready
 SELECT 1 FROM turnout_ready WHERE queue = ? LIMIT 1;
@@ -165,7 +165,7 @@ INSERT INTO turnout_worker (epoch, deadline, ended, bell, info) VALUES (?, ?, 0,
 ON CONFLICT (epoch) DO UPDATE SET deadline = excluded.deadline, bell = excluded.bell, info = excluded.info;
 
 -- name: end_worker
-INSERT INTO turnout_worker (epoch, deadline, ended, bell, info) VALUES (?1, ?2, 1, NULL, '{}')
+INSERT INTO turnout_worker (epoch, deadline, ended, bell, info) VALUES (?, ?, 1, NULL, '{}')
 ON CONFLICT (epoch) DO UPDATE SET ended = 1, bell = NULL;
 
 -- name: forget_workers
@@ -192,7 +192,7 @@ SELECT id, task, queue, args, priority, attempt, crashes, enqueued_at, run_at, e
 FROM turnout_job WHERE id = ?;
 
 -- name: crash_job
-UPDATE turnout_job SET crashes = ?2, trail = ?3 WHERE id = ?1;
+UPDATE turnout_job SET crashes = ?, trail = ? WHERE id = ?;
 
 -- ---------------------------------------------------------------- find
 
@@ -228,11 +228,11 @@ GROUP BY queue;
 -- name: oldest_ready
 -- The head of each priority level: one step into the tree a level, at most 201 levels.
 WITH RECURSIVE level (rank, run_at) AS (
-    SELECT * FROM (SELECT rank, run_at FROM turnout_ready WHERE queue = ?1 ORDER BY rank, run_at LIMIT 1)
+    SELECT * FROM (SELECT rank, run_at FROM turnout_ready WHERE queue = ? ORDER BY rank, run_at LIMIT 1)
     UNION ALL
-    SELECT (SELECT r.rank FROM turnout_ready r WHERE r.queue = ?1 AND r.rank > level.rank
+    SELECT (SELECT r.rank FROM turnout_ready r WHERE r.queue = ? AND r.rank > level.rank
             ORDER BY r.rank, r.run_at LIMIT 1),
-           (SELECT r.run_at FROM turnout_ready r WHERE r.queue = ?1 AND r.rank > level.rank
+           (SELECT r.run_at FROM turnout_ready r WHERE r.queue = ? AND r.rank > level.rank
             ORDER BY r.rank, r.run_at LIMIT 1)
     FROM level WHERE level.rank IS NOT NULL
 )
@@ -250,13 +250,13 @@ DELETE FROM turnout_scheduled WHERE run_at = ? AND id = ?;
 INSERT INTO turnout_cancel (id) VALUES (?) ON CONFLICT DO NOTHING;
 
 -- name: hasten
-UPDATE turnout_job SET run_at = ?2 WHERE id = ?1;
+UPDATE turnout_job SET run_at = ? WHERE id = ?;
 
 -- name: revive
 INSERT INTO turnout_job
-SELECT id, task, queue, args, priority, 0, 0, enqueued_at, ?2, expires_at, context, ?3,
+SELECT id, task, queue, args, priority, 0, 0, enqueued_at, ?, expires_at, context, ?,
     unique_key, unique_until
-FROM turnout_final WHERE id = ?1;
+FROM turnout_final WHERE id = ?;
 
 -- name: drop_final
 DELETE FROM turnout_final WHERE id = ?;
@@ -265,7 +265,7 @@ DELETE FROM turnout_final WHERE id = ?;
 SELECT n, queue, worker, keep, keep_until, total, first_id, last_id, body FROM turnout_trace WHERE n = ?;
 
 -- name: update_trace
-UPDATE turnout_trace SET keep_until = ?2, total = ?3, first_id = ?4, last_id = ?5, body = ?6 WHERE n = ?1;
+UPDATE turnout_trace SET keep_until = ?, total = ?, first_id = ?, last_id = ?, body = ? WHERE n = ?;
 
 -- name: drop_trace
 DELETE FROM turnout_trace WHERE n = ?;

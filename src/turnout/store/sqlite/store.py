@@ -36,6 +36,7 @@ from turnout.job import (
     Want,
     WorkerInfo,
 )
+from turnout.store.batch import check_batch
 from turnout.store.sqlite import checks
 from turnout.store.sqlite.base import Q, Turn, decode_ids
 from turnout.store.sqlite.bell import POLL, Bell, ring
@@ -156,6 +157,7 @@ class SQLiteStore:
         """Record jobs in a transaction of their own, or in the caller's."""
         if not jobs:
             return []
+        check_batch(jobs)
         if not self._ready:
             self.setup()
         if within is not None:
@@ -174,13 +176,16 @@ class SQLiteStore:
     def _enqueue_within(
         self, jobs: Sequence[NewJob], within: object, now: float | None
     ) -> list[JobId | None]:
-        borrowed = Borrowed(within, self.path)
-        turn = Turn(borrowed.execute, self._now(now))
         try:
+            borrowed = Borrowed(within, self.path)
+            turn = Turn(borrowed.execute, self._now(now))
             ids = enqueue(turn, borrowed.executemany, jobs)
             turn.flush()
-        except sqlite3.Error as error:
-            msg = f"the job could not be recorded in the caller's transaction: {error}"
+        except Exception as error:
+            cause = getattr(error, "orig", error)  # what SQLAlchemy wraps
+            if not isinstance(cause, sqlite3.Error):
+                raise
+            msg = f"the job could not be recorded in the caller's transaction: {cause}"
             raise WithinError(msg) from error
         borrowed.after_commit(self._ring)
         return ids

@@ -130,7 +130,7 @@ def _crashed(turn: Turn, job_id: JobId, worker: str, leased_at: float) -> Reaped
         message="the worker died while running this job",
     )
     trail = with_entry(trail, entry)
-    turn.execute(Q["crash_job"], (job_id, crashes, trail))
+    turn.execute(Q["crash_job"], (crashes, trail, job_id))
     turn.add(queue, "running", -1)
     state = State.QUEUED
     if _end_if_asked(turn, job, trail):

@@ -11,6 +11,7 @@ import os
 import sqlite3
 import sys
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from turnout.errors import WithinError
 
@@ -88,5 +89,23 @@ class Borrowed:
         """
         if self._session is None or not hasattr(self._session, "get_bind"):
             return
-        event = sys.modules["sqlalchemy"].event
-        event.listen(self._session, "after_commit", lambda _session: call(), once=True)
+        if self._session not in _due:
+            event = sys.modules["sqlalchemy"].event
+            event.listen(self._session, "after_commit", _on_commit)
+            event.listen(self._session, "after_rollback", _on_rollback)
+        _due[self._session] = call
+
+
+# Sessions that have ever carried a job: what to call after their commit, if anything.
+_due: WeakKeyDictionary[Any, Callable[[], None] | None] = WeakKeyDictionary()
+
+
+def _on_commit(session: Any) -> None:
+    call = _due.get(session)
+    _due[session] = None
+    if call is not None:
+        call()
+
+
+def _on_rollback(session: Any) -> None:
+    _due[session] = None
