@@ -11,7 +11,7 @@ import logging
 import random
 import secrets
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
 from turnout.current import CurrentJob
@@ -43,6 +43,7 @@ class Crew:
         self.settler = settler
         self.fetcher = fetcher
         self.plans = {task.name: Plan(app, task) for task in list(app.tasks.values())}
+        self._kinds = _kinds_by_queue(app)
         self.epoch = secrets.token_hex(12)
         self.is_open = False  # set once a heartbeat has opened the epoch
         self.renew: Callable[[], None]
@@ -77,19 +78,22 @@ class Crew:
             self._hand_out(answer.leased)
         return len(answer.leased)
 
-    def room(self) -> int:
-        """Return how many jobs could be started now.
+    def room(self, queue: str | None = None) -> int:
+        """Return how many jobs of a queue, or of any, could be started now.
 
-        Where both kinds of task are known, the scarcer kind of slot decides: what the next job
-        will be is not known before it is leased, and a job without a slot would only wait here.
+        A queue that holds both kinds of task has as much room as the scarcer kind of slot: what its
+        next job will be is not known before it is leased, and a job without a slot would only wait
+        here. So slow tasks of the two kinds do best in queues of their own.
         """
         if self.stopping or self.quiet or self.suspects:
             return 0
         if self.loop is None:
             return self.threads.free()
-        if all(plan.is_async for plan in self.plans.values()):
-            return self.loop.free()
-        return min(self.threads.free(), self.loop.free())
+        free = {False: self.threads.free(), True: self.loop.free()}
+        if queue is None:
+            return max(free[kind] for kind in self._kinds["*"])
+        kinds = self._kinds.get(queue) or self._kinds["*"]
+        return min(free[kind] for kind in kinds)
 
     def _busy(self, queue: str) -> int:
         running = sum(1 for job in list(self.running.values()) if job.queue == queue)
@@ -191,3 +195,12 @@ class Crew:
         for job in list(self.running.values()):
             job.lost = True
         self.renew()
+
+
+def _kinds_by_queue(app: Turnout) -> dict[str, set[bool]]:
+    """Return which kinds of task, async or not, each queue holds; under "*" those of all."""
+    kinds: dict[str, set[bool]] = defaultdict(set)
+    for task in list(app.tasks.values()):
+        kinds[task.options.queue].add(task.is_async)
+        kinds["*"].add(task.is_async)
+    return dict(kinds)

@@ -56,18 +56,19 @@ class Fetcher:
         self.mean = 0.0  # seconds a job takes, lately
 
     def exchange(
-        self, epoch: str, room: Callable[[], int], busy: Callable[[str], int]
+        self, epoch: str, room: Callable[[str | None], int], busy: Callable[[str], int]
     ) -> Exchanged:
         """Carry outcomes out and jobs in.
 
-        `room()` tells the free slots, `busy(queue)` how many jobs of a queue are held here.
+        `room(queue)` tells the slots that are free for a queue's jobs, `room(None)` for any;
+        `busy(queue)` how many jobs of a queue are held here.
 
         A store that fails keeps nothing: the outcomes wait for the next try, which is put off with
         growing, jittered pauses.
         """
         with self._lock:
             outcomes = self._settler.take()
-            want = self._want(room(), busy)
+            want = self._want(room, busy)
             if not outcomes and want is None:
                 return Exchanged([], [])
             try:
@@ -80,15 +81,19 @@ class Fetcher:
         self._settler.confirm(outcomes, answer)
         return answer
 
-    def _want(self, free: int, busy: Callable[[str], int]) -> Want | None:
+    def _want(self, room: Callable[[str | None], int], busy: Callable[[str], int]) -> Want | None:
+        free = room(None)
         if free <= 0:
             return None
-        limit = min(free + self._ahead, free + MOST)
-        queues = tuple(
-            (spec.name, limit if spec.limit is None else min(limit, spec.limit - busy(spec.name)))
-            for spec in serving_order(self._specs, self._rng)
-        )
-        return Want(tuple(pair for pair in queues if pair[1] > 0), limit)
+        rooms: list[tuple[str, int]] = []
+        for spec in serving_order(self._specs, self._rng):
+            slots = room(spec.name)
+            most = slots + self._ahead if slots > 0 else 0
+            if spec.limit is not None:
+                most = min(most, spec.limit - busy(spec.name))
+            if most > 0:
+                rooms.append((spec.name, most))
+        return Want(tuple(rooms), free + self._ahead)
 
     def took(self, seconds: float) -> None:
         """Learn how long one more job took."""

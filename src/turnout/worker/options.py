@@ -5,10 +5,15 @@ from __future__ import annotations
 import random
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from turnout.config import check_queue_name
 from turnout.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from turnout.task import Task
 
 _SPEC = re.compile(r"(?P<name>[^=@]+)(=(?P<weight>\d+))?(@(?P<limit>\d+))?")
 
@@ -93,6 +98,15 @@ def _parse(part: str) -> QueueSpec:
         msg = f"a weight and a limit are at least 1, got {part!r}"
         raise ConfigError(msg)
     return QueueSpec(name, weight, limit)
+
+
+def every_queue(tasks: Iterable[Task[Any, Any, Any]]) -> tuple[QueueSpec, ...]:
+    """Return what a worker serves that was told no queues: all of them, by equal weight.
+
+    The queues that tasks name stand apart, so that each is leased from by its own kind of slot.
+    """
+    names = sorted({task.options.queue for task in tasks})
+    return tuple(QueueSpec(name, weight=1) for name in (*names, "*"))
 
 
 def serving_order(specs: tuple[QueueSpec, ...], rng: random.Random) -> list[QueueSpec]:

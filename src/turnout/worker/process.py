@@ -36,6 +36,7 @@ from turnout.worker.crew import Crew
 from turnout.worker.fetcher import Fetcher
 from turnout.worker.identity import worker_name
 from turnout.worker.joblog import JobLog
+from turnout.worker.options import every_queue
 from turnout.worker.settler import Settler
 from turnout.worker.threads import ThreadExecutor
 
@@ -59,7 +60,8 @@ class WorkerProcess:
         self.name = worker_name()
         self._parent = parent
         settler = Settler(app.events, JobLog(options.log_format), self.name)
-        self.crew = Crew(app, self.name, settler, Fetcher(app, settler, options.queues))
+        specs = options.queues or every_queue(app.tasks.values())
+        self.crew = Crew(app, self.name, settler, Fetcher(app, settler, specs))
         self.crew.threads = ThreadExecutor(self.crew, options.threads, self._at_the_door)
         if any(plan.is_async for plan in self.crew.plans.values()):
             wake = self._hungry
@@ -231,7 +233,7 @@ class WorkerProcess:
             crew.loop.close()
 
 
-def _none(_queue: str = "") -> int:
+def _none(_queue: str | None = None) -> int:
     return 0
 
 

@@ -178,9 +178,10 @@ class SQLiteStore:
     ) -> list[JobId | None]:
         try:
             borrowed = Borrowed(within, self.path)
-            turn = Turn(borrowed.execute, self._now(now))
-            ids = enqueue(turn, borrowed.executemany, jobs)
-            turn.flush()
+            with borrowed.all_or_nothing():
+                turn = Turn(borrowed.execute, self._now(now))
+                ids = enqueue(turn, borrowed.executemany, jobs)
+                turn.flush()
         except Exception as error:
             cause = getattr(error, "orig", error)  # what SQLAlchemy wraps
             if not isinstance(cause, sqlite3.Error):

@@ -10,13 +10,14 @@ from __future__ import annotations
 import os
 import sqlite3
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from turnout.errors import WithinError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
@@ -36,11 +37,8 @@ class Borrowed:
         self._begin()
 
     def _take_sqlalchemy(self, given: Any) -> None:
+        given = _unscoped(given)
         session = getattr(given, "sync_session", None) or getattr(given, "sync_connection", given)
-        if not type(session).__module__.startswith("sqlalchemy.") and not hasattr(
-            session, "exec_driver_sql"
-        ):
-            session = self._unscoped(session)
         connection = session.connection() if hasattr(session, "get_bind") else session
         if not hasattr(connection, "exec_driver_sql"):
             msg = (
@@ -50,14 +48,11 @@ class Borrowed:
             raise WithinError(msg)
         self._session = session
         self.execute = lambda sql, values=(): connection.exec_driver_sql(sql, tuple(values))
+        raw = getattr(getattr(connection, "connection", None), "driver_connection", None)
+        self._raw = raw if isinstance(raw, sqlite3.Connection) else None
         self.executemany = lambda sql, rows: (
             connection.exec_driver_sql(sql, list(rows)) if rows else None
         )
-
-    @staticmethod
-    def _unscoped(session: Any) -> Any:
-        registry = getattr(session, "registry", None)  # scoped_session
-        return registry() if callable(registry) else session
 
     def _check_same_file(self, path: Path) -> None:
         ours = os.path.realpath(path)
@@ -79,8 +74,21 @@ class Borrowed:
                 "no transaction open: execute BEGIN IMMEDIATE first"
             )
             raise WithinError(msg)
-        # What sqlite3 would do before the caller's own INSERT, made early.
+        # What sqlite3 would do before the caller's own INSERT, made early: the keys that are looked
+        # at now must not be taken by others before they are claimed.
         self._raw.execute("BEGIN IMMEDIATE")
+
+    @contextmanager
+    def all_or_nothing(self) -> Iterator[None]:
+        """Undo what an enqueue that failed half-way has done, and nothing of the caller's."""
+        self.execute("SAVEPOINT turnout_enqueue")
+        try:
+            yield
+        except BaseException:
+            self.execute("ROLLBACK TO turnout_enqueue")
+            raise
+        finally:
+            self.execute("RELEASE turnout_enqueue")
 
     def after_commit(self, call: Callable[[], None]) -> None:
         """Call back once the caller's transaction has committed, where that can be known.
@@ -94,6 +102,11 @@ class Borrowed:
             event.listen(self._session, "after_commit", _on_commit)
             event.listen(self._session, "after_rollback", _on_rollback)
         _due[self._session] = call
+
+
+def _unscoped(session: Any) -> Any:
+    registry = getattr(session, "registry", None)  # a scoped_session's
+    return registry() if callable(registry) else session
 
 
 # Sessions that have ever carried a job: what to call after their commit, if anything.
