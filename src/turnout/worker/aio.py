@@ -51,8 +51,8 @@ class AsyncExecutor:
         self._loop.close()
 
     def free(self) -> int:
-        """Return how many more jobs could start now."""
-        return max(self.size - len(self._tasks) - len(self.ready), 0)
+        """Return how many more jobs could start now, less those that wait here."""
+        return self.size - len(self._tasks) - len(self.ready)
 
     def hand(self, jobs: Iterable[LeasedJob]) -> None:
         """Add leased jobs from another thread: one wake for the whole batch."""
@@ -86,9 +86,8 @@ class AsyncExecutor:
         outcome = await arun_attempt(plan, running, crew.name)
         del self._tasks[job.id]
         crew.end(outcome, plan)
-        if self.ready:
-            self._start_some()
-        else:
+        self._start_some()
+        if len(self.ready) < self.size // 4:  # before it is empty: the trip takes its time
             self._hungry()
 
     def cancel(self, job_ids: Iterable[JobId] | None = None) -> None:

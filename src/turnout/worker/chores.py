@@ -41,6 +41,7 @@ class Chores:
         self._host = host()
         self.started = time.time()
         crew.renew = self._renew
+        crew.interrupt = lambda: app.store.wake(self.info())
 
     def table(self) -> Upkeep:
         """Return what is to be done, and how often."""

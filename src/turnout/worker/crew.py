@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from turnout.current import CurrentJob
 from turnout.events import JobStarted
 from turnout.job import JobId, LeasedJob, Outcome
+from turnout.worker.fetcher import NO_ROOM
 from turnout.worker.plan import Plan
 from turnout.worker.suspects import Suspects
 
@@ -47,6 +48,7 @@ class Crew:
         self.epoch = secrets.token_hex(12)
         self.is_open = False  # set once a heartbeat has opened the epoch
         self.renew: Callable[[], None]
+        self.interrupt: Callable[[], None]
         self._epoch_lock = threading.Lock()
         self.running: dict[JobId, CurrentJob] = {}
         self.stopping = False
@@ -79,21 +81,26 @@ class Crew:
         return len(answer.leased)
 
     def room(self, queue: str | None = None) -> int:
-        """Return how many jobs of a queue, or of any, could be started now.
+        """Return how many jobs of a queue, or of any, could start now, less those that wait here.
 
         A queue that holds both kinds of task has as much room as the scarcer kind of slot: what its
         next job will be is not known before it is leased, and a job without a slot would only wait
         here. So slow tasks of the two kinds do best in queues of their own.
         """
         if self.stopping or self.quiet or self.suspects:
-            return 0
+            return NO_ROOM
         if self.loop is None:
             return self.threads.free()
         free = {False: self.threads.free(), True: self.loop.free()}
         if queue is None:
-            return max(free[kind] for kind in self._kinds["*"])
-        kinds = self._kinds.get(queue) or self._kinds["*"]
-        return min(free[kind] for kind in kinds)
+            return max(min(free[kind] for kind in kinds) for kinds in self._kinds.values())
+        return min(free[kind] for kind in self._kinds.get(queue) or self._kinds["*"])
+
+    def slot_freed(self) -> None:
+        """Let the thread at the store's door look again, if it left out a queue without room."""
+        if self.fetcher.limited and self.threads.is_at_door:
+            self.fetcher.limited = False
+            self.interrupt()
 
     def _busy(self, queue: str) -> int:
         running = sum(1 for job in list(self.running.values()) if job.queue == queue)

@@ -36,6 +36,7 @@ log = logging.getLogger("turnout.worker")
 
 AHEAD = 0.020
 MOST = 250
+NO_ROOM = -1_000_000  # what a room says of a worker that takes nothing at all
 PATIENCE = 0.250
 _SMOOTHING = 0.1
 _PAUSE_FIRST, _PAUSE_MOST = 0.05, 5.0
@@ -54,6 +55,7 @@ class Fetcher:
         self._failures = 0
         self.not_before = 0.0  # monotonic: the store failed, try again then
         self.mean = 0.0  # seconds a job takes, lately
+        self.limited = False  # the last lease left out a queue that had no room
 
     def exchange(
         self, epoch: str, room: Callable[[str | None], int], busy: Callable[[str], int]
@@ -82,18 +84,25 @@ class Fetcher:
         return answer
 
     def _want(self, room: Callable[[str | None], int], busy: Callable[[str], int]) -> Want | None:
-        free = room(None)
-        if free <= 0:
+        limit = self.wanted(room)
+        if limit <= 0:
             return None
         rooms: list[tuple[str, int]] = []
+        self.limited = False
         for spec in serving_order(self._specs, self._rng):
-            slots = room(spec.name)
-            most = slots + self._ahead if slots > 0 else 0
+            most = room(spec.name) + self._ahead
             if spec.limit is not None:
                 most = min(most, spec.limit - busy(spec.name))
             if most > 0:
                 rooms.append((spec.name, most))
-        return Want(tuple(rooms), free + self._ahead)
+            else:
+                self.limited = True
+        return Want(tuple(rooms), limit)
+
+    def wanted(self, room: Callable[[str | None], int]) -> int:
+        """Return how many jobs the next lease could bring; none or less: it is not worth a trip."""
+        free = room(None)
+        return free + self._ahead if free > NO_ROOM else 0
 
     def took(self, seconds: float) -> None:
         """Learn how long one more job took."""

@@ -33,7 +33,7 @@ from turnout.errors import StoreError
 from turnout.worker.aio import AsyncExecutor
 from turnout.worker.chores import Chores
 from turnout.worker.crew import Crew
-from turnout.worker.fetcher import Fetcher
+from turnout.worker.fetcher import NO_ROOM, Fetcher
 from turnout.worker.identity import worker_name
 from turnout.worker.joblog import JobLog
 from turnout.worker.options import every_queue
@@ -160,6 +160,7 @@ class WorkerProcess:
             crew.lose(epoch)
 
     def _hungry(self) -> None:
+        self.crew.slot_freed()
         self.crew.threads.wake_one()
 
     def _at_the_door(self) -> None:
@@ -234,7 +235,7 @@ class WorkerProcess:
 
 
 def _none(_queue: str | None = None) -> int:
-    return 0
+    return NO_ROOM
 
 
 def run_in_thread(worker: WorkerProcess) -> threading.Thread:

@@ -76,7 +76,7 @@ class ThreadExecutor:
         self._wait = wait
         self._handed_at = 0.0
         self._lead = threading.Lock()
-        self._waiting_at_door = False
+        self.is_at_door = False
         self._sleepers = 0
         self._wake = threading.Condition(threading.Lock())
         self._seats: list[Seat] = []
@@ -96,8 +96,8 @@ class ThreadExecutor:
         seat.thread.start()
 
     def free(self) -> int:
-        """Return how many more jobs could start now."""
-        return max(self.size - self._busy() - len(self.ready), 0)
+        """Return how many more jobs could start now, less those that wait here."""
+        return self.size - self._busy() - len(self.ready)
 
     def _busy(self) -> int:
         return sum([seat.busy for seat in self._seats])
@@ -175,19 +175,20 @@ class ThreadExecutor:
             return 0.1
         if crew.exchange() or self.ready:
             return 0.0
-        if crew.room() <= 0:
+        if crew.fetcher.wanted(crew.room) <= 0:
             return _NAP
-        self._waiting_at_door = True
+        self.is_at_door = True
         try:
             self._wait()
         finally:
-            self._waiting_at_door = False
+            self.is_at_door = False
         return 0.0
 
     def _follow(self) -> None:
+        self._crew.slot_freed()
         # A leader at the store's door carries nothing for us: outcomes leave by a trip of their
         # own.
-        if self._waiting_at_door and len(self._crew.settler):
+        if self.is_at_door and len(self._crew.settler):
             self._crew.exchange()
             if self.ready:
                 return
