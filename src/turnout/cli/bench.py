@@ -47,7 +47,7 @@ def bench() -> None:
     """
 
 
-@bench.command()
+@bench.command(epilog=examples("turnout bench drain --processes 4 --json"))
 @_url
 @_count("--jobs", 100_000, "Jobs to run.")
 @_count("--processes", 1, "Worker processes.")
@@ -69,7 +69,7 @@ def drain(*, as_json: bool, wait: float, **load: Any) -> None:
     _run("drain", measure, {**load, "wait": wait / 1000}, as_json=as_json)
 
 
-@bench.command()
+@bench.command(epilog=examples("turnout bench enqueue --bulk"))
 @_url
 @click.option("--jobs", type=click.IntRange(1), show_default="2,000, in bulk 100,000",
               help="Jobs to enqueue.")  # fmt: skip
@@ -91,7 +91,7 @@ def enqueue(*, as_json: bool, bulk: bool, jobs: int | None, **load: Any) -> None
     _run(f"enqueue {mode}", measure, load, as_json=as_json)
 
 
-@bench.command()
+@bench.command(epilog=examples("turnout bench latency --url sqlite:///jobs.db"))
 @_url
 @_count("--jobs", 300, "Samples.")
 @_count("--threads", 10, "Threads of the worker.")
