@@ -109,7 +109,17 @@ MANY_PARAMETERS: dict[str, str] = {
 MAY_SLEEP: dict[str, str] = {}
 
 PROTOCOL = (
-    *("setup", "close", "describe", "enqueue", "exchange", "note", "heartbeat", "reap"),
+    *(
+        "setup",
+        "close",
+        "describe",
+        "enqueue",
+        "exchange",
+        "transaction",
+        "note",
+        "heartbeat",
+        "reap",
+    ),
     *("wait", "wake", "find", "count", "change", "pause", "workers", "prune"),
 )
 

@@ -10,8 +10,10 @@ import os
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
+from inspect import iscoroutinefunction
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
@@ -29,7 +31,7 @@ from turnout.store.protocol import MAX_BATCH
 from turnout.task import Task, TaskOptions, check_known_queue, check_name, check_priority
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+    from collections.abc import Coroutine, Iterable, Iterator, Sequence
     from datetime import timedelta
 
     from turnout.backoff import WaitLike
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 
 M = TypeVar("M", bound="Callable[..., Any]")
 Until = Literal["start", "finish", "time"]
+Transactional = bool | Callable[[], AbstractContextManager[Any]]
 _within: ContextVar[tuple[Turnout, object] | None] = ContextVar("turnout_within", default=None)
 
 
@@ -115,20 +118,20 @@ class Turnout:
         unique: bool | Callable[..., str] = False,
         unique_until: Until = "finish",
         unique_for: float | timedelta | None = None,
+        transactional: Transactional = False,
     ) -> TaskMaker: ...
     def task(self, fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         """Register a function as a task.
 
         `queue` and `priority` (-100..100, larger sooner) are for all its jobs; `on_error` holds
-        rules made
-        by `retry_on` and `discard_on`, tried in order; errors that no rule names are retried up to
-        `attempts` runs, waiting by `wait`. `timeout` bounds one attempt, `expires` the time until
-        the first
-        start, `keep` how long a success stays visible: seconds or timedelta. `unique=True` lets
-        one job
-        with the same arguments exist, a callable returns the key; `unique_until` start, finish, or
-        time
-        (then `unique_for` says how long). Raises ConfigError for what cannot be, at decoration.
+        rules made by `retry_on` and `discard_on`, tried in order; errors that no rule names are
+        retried up to `attempts` runs, waiting by `wait`. `timeout` bounds one attempt, `expires`
+        the time until the first start, `keep` how long a success stays visible: seconds or
+        timedelta. `unique=True` lets one job with the same arguments exist, a callable returns the
+        key; `unique_until` start, finish, or time (then `unique_for` says how long).
+        `transactional=True` gives the task a transaction in the store's database,
+        `current_job().connection`, in which its success is recorded too; or give what opens one,
+        such as `Session.begin`. Raises ConfigError for what cannot be, at decoration.
         """
         if fn is not None:
             return TaskMaker(self)(fn)
@@ -316,6 +319,7 @@ class TaskMaker:
         unique: bool | Callable[..., str] = False,
         unique_until: Until = "finish",
         unique_for: float | timedelta | None = None,
+        transactional: Transactional = False,
     ) -> None:
         self._app = app
         self._name = None if name is None else check_name(name)
@@ -329,8 +333,9 @@ class TaskMaker:
             unique=unique,
             unique_until=unique_until,
             unique_for=_seconds(unique_for, "unique_for="),
+            transactional=transactional,
         )
-        _check_unique(self._options)
+        _check_options(self._options)
 
     @overload
     def __call__(
@@ -343,6 +348,9 @@ class TaskMaker:
         if not callable(fn) or not hasattr(fn, "__code__"):
             msg = f"@task goes on a function, got {fn!r:.80}"
             raise ConfigError(msg)
+        if self._options.transactional and iscoroutinefunction(fn):
+            msg = f"transactional= is for `def` tasks, {fn.__qualname__} is an `async def`"
+            raise ConfigError(msg)
         name = self._name or _default_name(fn)
         task: Task[Any, Any, Any] = Task(self._app, fn, name, self._options)
         self._app.register(task)
@@ -353,7 +361,13 @@ def _seconds(value: float | timedelta | None, name: str) -> float | None:
     return None if value is None else as_seconds(value, name)
 
 
-def _check_unique(options: TaskOptions) -> None:
+def _check_options(options: TaskOptions) -> None:
+    if not isinstance(options.transactional, bool) and not callable(options.transactional):
+        msg = (
+            "transactional= is True or a function that opens a transaction, such as Session.begin, "
+            f"got {options.transactional!r:.80}"
+        )
+        raise ConfigError(msg)
     if not isinstance(options.unique, bool) and not callable(options.unique):
         msg = f"unique= is True or a function that returns the key, got {options.unique!r:.80}"
         raise ConfigError(msg)

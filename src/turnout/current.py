@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from turnout.errors import JobNotFound
+from turnout.errors import JobError, JobNotFound
 
 if TYPE_CHECKING:
-    from turnout.job import JobId, LeasedJob
+    from turnout.job import JobId, LeasedJob, Outcome
 
 
 class Host(Protocol):
@@ -26,11 +26,16 @@ class Host(Protocol):
         """Keep progress in the store; False when the lease was lost."""
         ...
 
+    def settle_within(self, outcome: Outcome, connection: object) -> bool:
+        """Settle in a transaction that is open; False when the lease was lost."""
+        ...
+
 
 class CurrentJob:
     """One attempt, seen from inside the task. Only `progress` writes to the store."""
 
     __slots__ = (
+        "_connection",
         "_host",
         "_leased",
         "arguments",
@@ -52,6 +57,7 @@ class CurrentJob:
         self.cancelled = False  # somebody asked this job to stop
         self.lost = False  # the lease is gone: another worker may run it; stop
         self.timed_out = False
+        self._connection: Any = None
 
     @property
     def id(self) -> JobId:
@@ -87,6 +93,26 @@ class CurrentJob:
     def stopping(self) -> bool:
         """True once the worker is shutting down: finish, or raise Retry or Snooze."""
         return self._host.stopping
+
+    @property
+    def connection(self) -> Any:
+        """The open transaction of a transactional task: what is written here and the job's success
+        commit together. Raises JobError in a task that is not transactional.
+        """
+        if self._connection is None:
+            msg = (
+                f"task {self.task} is not transactional: declare it @jobs.task(transactional=True)"
+            )
+            raise JobError(msg)
+        return self._connection
+
+    def enter(self, connection: Any) -> None:
+        """Note the transaction that is open for this attempt; for the worker."""
+        self._connection = connection
+
+    def settle_within(self, outcome: Outcome, connection: object) -> bool:
+        """Settle this job in a transaction that is open; for the worker."""
+        return self._host.settle_within(outcome, connection)
 
     @property
     def leased(self) -> LeasedJob:

@@ -122,6 +122,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
     reason: str | None = None  # why discarded, cancelled or dead, in words
     result: str | None = None  # JSON
     keep: float = 0.0  # seconds to keep the record of a success, its result included
+    settled: bool = False  # applied already, in the transaction of the attempt itself
     exception: BaseException | None = None  # for listeners in this process; no store reads it
 
     @classmethod

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar
 
@@ -44,6 +45,7 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
     unique: bool | Callable[..., str]
     unique_until: Literal["start", "finish", "time"]
     unique_for: float | None
+    transactional: bool | Callable[[], AbstractContextManager[Any]] = False
 
 
 class CallOptions(msgspec.Struct, frozen=True, kw_only=True):

@@ -53,6 +53,7 @@ def make_app(folder: Path, url: str | None = None, *, extra: bool = False) -> Tu
     _deadly(jobs, ledger)
     _slow(jobs, ledger)
     _asynchronous(jobs, ledger)
+    _transactional(jobs, ledger)
     if extra:
 
         @jobs.task(name="newer")
@@ -166,6 +167,33 @@ def _asynchronous(jobs: Turnout, ledger: Ledger) -> None:
     async def adie(name: str) -> None:
         ledger.write("start", name, os.getpid())
         raise SystemExit(1)
+
+
+def _transactional(jobs: Turnout, ledger: Ledger) -> None:
+    def insert(order: int) -> None:
+        cursor = current_job().connection.cursor()
+        cursor.execute(f"INSERT INTO charge (order_id) VALUES ({order})")
+        cursor.close()
+
+    @jobs.task(name="charge", transactional=True, wait=exactly(0.05))
+    def charge(order: int) -> None:
+        insert(order)
+        ledger.write("charged", order, os.getpid())
+        jobs.tasks["note"].enqueue(f"receipt-{order}")
+        time.sleep(0.005)
+
+    @jobs.task(name="charge_held", transactional=True, wait=exactly(0.05))
+    def charge_held(order: int) -> None:
+        insert(order)
+        ledger.write("start", order, os.getpid())
+        while not ledger.is_released(str(order)):
+            time.sleep(0.01)
+
+    @jobs.task(name="charge_late", transactional=True, wait=exactly(0.05))
+    def charge_late(order: int) -> None:
+        insert(order)
+        if current_job().attempt < 3:
+            raise ConnectionError("the bank hung up after the row was written")
 
 
 __all__ = ["Ledger", "make_app"]

@@ -13,6 +13,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
+from typing import NoReturn
 
 from turnout.errors import WithinError
 from turnout.job import (
@@ -57,6 +58,11 @@ class MemoryStore:
         _all_stores.add(self)
 
     @classmethod
+    def from_url(cls, url: str) -> MemoryStore:
+        """Read `memory:`, a store of one's own, and `memory:NAME`, shared within this process."""
+        return cls.named(url.partition(":")[2].lstrip("/"))
+
+    @classmethod
     def named(cls, name: str) -> MemoryStore:
         """Return this process's store of that name; without a name, a store of one's own."""
         if not name:
@@ -86,11 +92,7 @@ class MemoryStore:
     ) -> list[JobId | None]:
         """Record jobs; see the protocol. Raises WithinError whenever `within` is given."""
         if within is not None:
-            msg = (
-                f"the memory store has no transactions, so it cannot enqueue within {within!r}: "
-                "enqueue after the commit, or use a store that lives in the same database"
-            )
-            raise WithinError(msg)
+            raise WithinError(_NO_TRANSACTIONS)
         check_batch(jobs)
         with self._changed:
             now = self._now(now)
@@ -106,9 +108,12 @@ class MemoryStore:
         outcomes: Sequence[Outcome],
         want: Want | None,
         *,
+        within: object = None,
         now: float | None = None,
     ) -> Exchanged:
         """Settle what is still ours, then lease; see the protocol."""
+        if within is not None:
+            raise WithinError(_NO_TRANSACTIONS)
         with self._changed:
             now = self._now(now)
             holder = self._epochs.current(epoch)
@@ -135,6 +140,10 @@ class MemoryStore:
             job.worker = holder.worker.name
             holder.leases[job.id] = self._fence
         return [job.leased(self._fence) for job in jobs]
+
+    def transaction(self) -> NoReturn:
+        """Refuse: there are no transactions here."""
+        raise WithinError(_NO_TRANSACTIONS)
 
     def note(self, epoch: str, job: LeasedJob, progress: str) -> bool:
         """Keep a running job's progress, if the lease is still ours."""
@@ -292,6 +301,10 @@ class MemoryStore:
 
 # ---- stores of this process: by name, and across forks
 
+_NO_TRANSACTIONS = (
+    "the memory store has no transactions to share: enqueue after the commit, or use a store that "
+    "lives in the application's database"
+)
 _registry: dict[str, MemoryStore] = {}
 _registry_lock = threading.Lock()
 _all_stores: weakref.WeakSet[MemoryStore] = weakref.WeakSet()

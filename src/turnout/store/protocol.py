@@ -21,7 +21,8 @@ Room is left, and nothing built yet, for `mark` and `unmark` (expiring marks und
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
 
 from turnout.job import (
     Action,
@@ -83,6 +84,7 @@ class Store(Protocol):
         outcomes: Sequence[Outcome],
         want: Want | None,
         *,
+        within: object = None,
         now: float | None = None,
     ) -> Exchanged:
         """Settle `outcomes` and lease up to `want` more, in one round trip.
@@ -91,6 +93,16 @@ class Store(Protocol):
         up to its room, all up to `limit`. A queue named "*" stands for every queue not named. Due
         scheduled
         jobs become ready here, in bounded numbers. A final outcome frees the job's unique key.
+        `within` is an open transaction, as for `enqueue`: it settles there, when that commits, and
+        leases nothing.
+        """
+        ...
+
+    def transaction(self) -> AbstractContextManager[Any]:
+        """Open a transaction on a connection of the driver's own kind, for a task's writes.
+
+        It commits durably at the block's end and is undone when the block raises. What it yields is
+        good for `within`. Raises WithinError when the store has no transactions.
         """
         ...
 

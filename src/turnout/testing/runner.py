@@ -19,7 +19,7 @@ import msgspec
 from turnout.current import CurrentJob
 from turnout.errors import Cancel, Discard, Retry, Snooze
 from turnout.events import JobStarted
-from turnout.job import LeasedJob, Outcome, State, Want, WorkerInfo
+from turnout.job import Exchanged, LeasedJob, Outcome, State, Want, WorkerInfo
 from turnout.worker.attempt import arun_attempt, run_attempt
 from turnout.worker.crew import UNKNOWN_TASK_DELAY
 from turnout.worker.identity import host, worker_name
@@ -127,6 +127,11 @@ class Runner:
         """Keep a running job's progress; called by the job."""
         return self._store.note(self._epoch, job, progress)
 
+    def settle_within(self, outcome: Outcome, connection: object) -> bool:
+        """Settle in the transaction of the attempt itself; called by the job."""
+        answer = self._store.exchange(self._epoch, [outcome], None, within=connection)
+        return outcome.job.id in answer.settled
+
     def _attempt(self, plan: Plan, leased: LeasedJob) -> Outcome:
         job = CurrentJob(leased, self, self._jobs.clock(), plan.timeout)
         events = self._jobs.events
@@ -137,7 +142,10 @@ class Runner:
         return copy_context().run(run_attempt, plan, job, self._name)
 
     def _settle(self, outcome: Outcome) -> None:
-        answer = self._store.exchange(self._epoch, [outcome], None)
+        if outcome.settled:
+            answer = Exchanged([outcome.job.id], [])
+        else:
+            answer = self._store.exchange(self._epoch, [outcome], None)
         self._settler.confirm([outcome], answer)
 
 

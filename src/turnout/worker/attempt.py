@@ -17,7 +17,7 @@ can end the worker. The two entries, for `def` and `async def`, differ in the ca
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -28,6 +28,9 @@ from turnout.failure import describe, format_traceback
 from turnout.job import AttemptRecord, Outcome, State, Trail
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
     from turnout.retry import Decision
     from turnout.worker.plan import Plan
 
@@ -49,6 +52,8 @@ def run_attempt(plan: Plan, job: CurrentJob, worker: str) -> Outcome:
         if leased.context is not None:
             plan.app.restore_context(leased.context)
         args, kwargs = plan.decode(leased.args)
+        if plan.transaction is not None:
+            return _in_transaction(plan, job, plan.transaction, args, kwargs)
         result = plan.call(*args, **kwargs)
     except BaseException as error:  # noqa: BLE001 - SystemExit in a task ends the job, not the worker
         return failed(plan, job, error, worker)
@@ -75,6 +80,35 @@ async def arun_attempt(plan: Plan, job: CurrentJob, worker: str) -> Outcome:
     except BaseException as error:  # noqa: BLE001 - as above; the loop must not see SystemExit either
         return failed(plan, job, error, worker)
     return _succeeded(plan, job, result, clock())
+
+
+# ---- one transaction for the task's writes and its settle
+
+
+class _LeaseLost(Exception):
+    """Undoes the transaction of an attempt whose job belongs to somebody else by now."""
+
+
+def _in_transaction(
+    plan: Plan,
+    job: CurrentJob,
+    transaction: Callable[[], AbstractContextManager[Any]],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Outcome:
+    """Run the task and settle its job in one transaction: both are committed, or neither.
+
+    A commit whose reply is lost is an error like any other. If it did take place, the lease is gone
+    with it, and the retry that follows from the error finds nothing to settle.
+    """
+    with transaction() as connection, plan.app.within(connection):
+        job.enter(connection)
+        result = plan.call(*args, **kwargs)
+        outcome = _succeeded(plan, job, result, plan.app.clock())
+        if not job.settle_within(outcome, connection):
+            job.lost = True
+            raise _LeaseLost
+    return msgspec.structs.replace(outcome, settled=True)
 
 
 # ---- endings
@@ -139,6 +173,8 @@ class _Failure:
         if job.cancelled:
             return self._ended(State.CANCELLED, "cancelled while it ran")
         match error:
+            case _LeaseLost():
+                return Outcome.released(job.leased, self.now)  # void as well: it is not ours
             case asyncio.CancelledError() if job.stopping:
                 return Outcome.released(job.leased, self.now)
             case Snooze():

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from turnout.current import CurrentJob
 from turnout.events import JobStarted
-from turnout.job import JobId, LeasedJob, Outcome
+from turnout.job import Exchanged, JobId, LeasedJob, Outcome
 from turnout.worker.fetcher import NO_ROOM
 from turnout.worker.plan import Plan
 from turnout.worker.suspects import Suspects
@@ -64,6 +64,11 @@ class Crew:
     def note(self, job: LeasedJob, progress: str) -> bool:
         """Keep a running job's progress; False when the lease was lost."""
         return self.app.store.note(self.epoch, job, progress)
+
+    def settle_within(self, outcome: Outcome, connection: object) -> bool:
+        """Settle a job in the transaction of its own attempt; False when the lease was lost."""
+        answer = self.app.store.exchange(self.epoch, [outcome], None, within=connection)
+        return outcome.job.id in answer.settled
 
     # ---- from the store
 
@@ -169,7 +174,10 @@ class Crew:
         took = outcome.finished_at - outcome.started_at
         plan.took(took)
         self.fetcher.took(took)
-        self.settler.add(outcome)
+        if outcome.settled:
+            self.settler.confirm([outcome], Exchanged([outcome.job.id], []))
+        else:
+            self.settler.add(outcome)
         if self.suspects:
             self.suspects.acquit(outcome.job.id)
 

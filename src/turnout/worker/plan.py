@@ -17,6 +17,7 @@ from turnout.middleware import compose
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from turnout.app import Turnout
     from turnout.task import Task
@@ -40,6 +41,7 @@ class Plan:
         "rng",
         "signature",
         "timeout",
+        "transaction",
     )
 
     def __init__(self, app: Turnout, task: Task[Any, Any, Any]) -> None:
@@ -56,6 +58,7 @@ class Plan:
             else partial(_always, task.options.keep)
         )
         self.call = _chain(app, task)
+        self.transaction = _transaction(app, task)
         self.rng = random.Random()
         self.mean: float | None = None
 
@@ -72,6 +75,14 @@ class Plan:
 
 def _always(seconds: float, _queue: str) -> float:
     return seconds
+
+
+def _transaction(
+    app: Turnout, task: Task[Any, Any, Any]
+) -> Callable[[], AbstractContextManager[Any]] | None:
+    """Return what opens the transaction of one attempt, for a transactional task."""
+    given = task.options.transactional
+    return app.store.transaction if given is True else given or None
 
 
 def _chain(app: Turnout, task: Task[Any, Any, Any]) -> Callable[..., Any]:

@@ -12,13 +12,14 @@ import random
 import sqlite3
 import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import msgspec
 
-from turnout.errors import ConfigError, WithinError
+from turnout.errors import ConfigError
 from turnout.job import (
     Action,
     Exchanged,
@@ -48,10 +49,10 @@ from turnout.store.sqlite.enqueue import enqueue
 from turnout.store.sqlite.exchange import Lease, exchange, expand, read_leased
 from turnout.store.sqlite.records import find
 from turnout.store.sqlite.upkeep import heartbeat, prune, reap
-from turnout.store.sqlite.within import Borrowed
+from turnout.store.sqlite.within import borrow, whole
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 T = TypeVar("T")
 
@@ -72,6 +73,7 @@ class SQLiteStore:
         self._ready = False
         self._setup_lock = threading.Lock()
         self._woken: dict[str, bool] = {}
+        self._holding = threading.local()  # .lock: this thread is within `transaction`
         self._seen = -1  # PRAGMA data_version at the last look for jobs
 
     @classmethod
@@ -99,6 +101,11 @@ class SQLiteStore:
             )
             raise ConfigError(msg)
         return cls(Path(path).absolute(), **modes)
+
+    @staticmethod
+    def schema_sql(_url: str) -> str:
+        """Return the SQL that `setup` runs on a new file."""
+        return checks.SCHEMA
 
     # ---- life
 
@@ -176,18 +183,10 @@ class SQLiteStore:
     def _enqueue_within(
         self, jobs: Sequence[NewJob], within: object, now: float | None
     ) -> list[JobId | None]:
-        try:
-            borrowed = Borrowed(within, self.path)
-            with borrowed.all_or_nothing():
-                turn = Turn(borrowed.execute, self._now(now))
-                ids = enqueue(turn, borrowed.executemany, jobs)
-                turn.flush()
-        except Exception as error:
-            cause = getattr(error, "orig", error)  # what SQLAlchemy wraps
-            if not isinstance(cause, sqlite3.Error):
-                raise
-            msg = f"the job could not be recorded in the caller's transaction: {cause}"
-            raise WithinError(msg) from error
+        with borrow(within, self.path) as borrowed:
+            turn = Turn(borrowed.execute, self._now(now))
+            ids = enqueue(turn, borrowed.executemany, jobs)
+            turn.flush()
         borrowed.after_commit(self._ring)
         return ids
 
@@ -202,11 +201,18 @@ class SQLiteStore:
         outcomes: Sequence[Outcome],
         want: Want | None,
         *,
+        within: object = None,
         now: float | None = None,
     ) -> Exchanged:
         """Settle and lease in one transaction; read the payloads after it."""
         if not self._ready:
             self.setup()
+        if within is not None:
+            with borrow(within, self.path) as borrowed:
+                turn = Turn(borrowed.execute, self._now(now))
+                answer, _ = exchange(turn, epoch, outcomes, None)
+                turn.flush()
+            return answer
         with self._connections.back() as connection:
 
             def verb(turn: Turn) -> tuple[Exchanged, Lease | None]:
@@ -219,8 +225,24 @@ class SQLiteStore:
         self._checkpointer.committed()
         return answer
 
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Hold the file's write lock for the block: one transactional task runs at a time."""
+        if not self._ready:
+            self.setup()
+        with self._connections.front() as connection, whole(connection):
+            self._holding.lock = True
+            try:
+                yield connection
+            finally:
+                self._holding.lock = False
+        self._ring()
+        self._checkpointer.committed()
+
     def note(self, epoch: str, job: LeasedJob, progress: str) -> bool:
-        """Keep a running job's progress, if it is still ours."""
+        """Keep a running job's progress, if it is still ours; in a `transaction` there is none."""
+        if getattr(self._holding, "lock", False):
+            return True  # a second connection would wait for this very thread
 
         def verb(turn: Turn) -> bool:
             row = turn.execute(Q["lease_ids"], (job.fence, epoch)).fetchone()

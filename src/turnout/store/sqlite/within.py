@@ -15,10 +15,53 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from turnout.errors import WithinError
+from turnout.store.sqlite.connection import retried
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+
+@contextmanager
+def borrow(within: object, path: Path) -> Iterator[Borrowed]:
+    """Lend the caller's transaction: what the block does in it is done whole or undone whole.
+
+    Raises WithinError for what cannot be shared, and for what SQLite refused.
+    """
+    try:
+        borrowed = Borrowed(within, path)
+        with borrowed.all_or_nothing():
+            yield borrowed
+    except Exception as error:
+        cause = getattr(error, "orig", error)  # what SQLAlchemy wraps
+        if not isinstance(cause, sqlite3.Error):
+            raise
+        msg = f"the job could not be recorded in the caller's transaction: {cause}"
+        raise WithinError(msg) from error
+
+
+@contextmanager
+def whole(connection: sqlite3.Connection) -> Iterator[None]:
+    """Commit what the block writes, or nothing of it.
+
+    The lock is taken at once: a transaction that reads first and then finds that others wrote in
+    between cannot be repeated here, with a task's code inside.
+    """
+    retried(lambda: connection.execute("BEGIN IMMEDIATE"))
+    try:
+        yield
+        _commit(connection)
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _commit(connection: sqlite3.Connection) -> None:
+    if not connection.in_transaction:
+        msg = "a transactional task leaves commit and rollback to the worker, this one did not"
+        raise WithinError(msg)
+    connection.execute("COMMIT")
 
 
 class Borrowed:
