@@ -7,15 +7,24 @@ from collections.abc import Iterator
 
 import pytest
 
+from conformance.stores import URLS
 from process.rig import Rig
 
 if not sys.platform.startswith("linux"):
     collect_ignore_glob = ["test_*.py"]  # /proc tells the rig which processes live
 
 
+@pytest.fixture(params=[name for name in URLS if name != "memory"])
+def rig(request, tmp_path) -> Iterator[Rig]:
+    """An empty store that processes can share, and the way to start workers on it."""
+    made = Rig(tmp_path, URLS[request.param](tmp_path))
+    yield made
+    made.close()
+
+
 @pytest.fixture
-def rig(tmp_path) -> Iterator[Rig]:
-    """One store in one folder, and the way to start workers on it."""
-    made = Rig(tmp_path)
+def sqlite_rig(tmp_path) -> Iterator[Rig]:
+    """The same over `jobs.db` in the test's folder, for what only files do."""
+    made = Rig(tmp_path, f"sqlite:///{tmp_path}/jobs.db")
     yield made
     made.close()

@@ -108,9 +108,10 @@ class Worker:
 class Rig:
     """One store in one folder, its application, its ledger, its workers."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, url: str) -> None:
         self.folder = folder
-        self.app = make_app(folder, extra=True)
+        self.url = url
+        self.app = make_app(folder, url, extra=True)
         self.ledger = Ledger(folder)
         self.store = self.app.store
         self.store.setup()
@@ -127,7 +128,7 @@ class Rig:
     def launch(self, **options: Any) -> Worker:
         """Start a supervisor and wait for nothing."""
         command = [sys.executable, str(HERE / "runner.py"), str(self.folder)]
-        text = json.dumps({**QUICK, "grace": 10.0, **options})
+        text = json.dumps({**QUICK, "grace": 10.0, "url": self.url, **options})
         return self._launch([*command, text])
 
     def start_cli(self, *arguments: str) -> Worker:
@@ -137,7 +138,7 @@ class Rig:
             f"sys.path.insert(0, {str(HERE.parent)!r})",
             "from pathlib import Path",
             "from process.shop import make_app",
-            f"jobs = make_app(Path({str(self.folder)!r}))",
+            f"jobs = make_app(Path({str(self.folder)!r}), {self.url!r})",
         ]
         (self.folder / "shop_app.py").write_text("\n".join(lines))
         return self._launch([sys.executable, "-m", "turnout", "worker", "shop_app", *arguments])

@@ -20,7 +20,7 @@ def main(folder: str, text: str) -> int:
     # Unknown tasks come back sooner than in production, so that the test need not wait 15 s.
     crew.UNKNOWN_TASK_DELAY = (0.2, 0.4)
     logging.basicConfig(level=logging.INFO, format="%(process)d %(levelname)s %(message)s")
-    app = make_app(Path(folder), options.pop("url", None), extra=options.pop("extra", False))
+    app = make_app(Path(folder), options.pop("url"), extra=options.pop("extra", False))
     queues = parse_queues(options.pop("queues", ""))
     return Supervisor(app, WorkerOptions(queues=queues, **options)).run()
 

@@ -45,9 +45,9 @@ class Ledger:
         return (self.folder / f"go-{name}").exists()
 
 
-def make_app(folder: Path, url: str | None = None, *, extra: bool = False) -> Turnout:
-    """Return the application over `folder`/jobs.db; with `extra`, a newer one that knows more."""
-    jobs = Turnout(url or f"sqlite:///{folder}/jobs.db")
+def make_app(folder: Path, url: str, *, extra: bool = False) -> Turnout:
+    """Return the application over a store; with `extra`, a newer one that knows more."""
+    jobs = Turnout(url)
     ledger = Ledger(folder)
     _steady(jobs, ledger)
     _deadly(jobs, ledger)

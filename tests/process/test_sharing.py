@@ -42,7 +42,7 @@ def test_several_workers_and_enqueuers_run_each_job_exactly_once(rig):
     rig.start()
 
     def enqueue(n: int) -> None:
-        app = make_app(rig.folder)
+        app = make_app(rig.folder, rig.url)
         for k in range(150):
             app.tasks["note"].enqueue(f"{n}.{k}")
 

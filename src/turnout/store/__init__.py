@@ -5,7 +5,8 @@ Adapters are imported when first asked for, so that a web process pays for its o
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from turnout.errors import ConfigError
 
@@ -14,33 +15,46 @@ if TYPE_CHECKING:
 
 __all__ = ["open_store", "schema_sql"]
 
+# scheme -> module, class, the extra that brings its driver
+_ADAPTERS = {
+    "memory": ("memory", "MemoryStore", ""),
+    "sqlite": ("sqlite", "SQLiteStore", ""),
+    "postgresql": ("postgres", "PostgresStore", "postgres"),
+    "postgres": ("postgres", "PostgresStore", "postgres"),
+}
+
 
 def open_store(url: str) -> Store:
     """Return the store behind `url`; nothing is opened or created before its first use.
 
-    Raises ConfigError for an unknown scheme or a malformed URL.
+    Raises ConfigError for an unknown scheme, a malformed URL or a driver that is not installed.
     """
-    scheme, colon, rest = url.partition(":")
-    if colon and scheme == "memory":
-        from turnout.store.memory import MemoryStore
-
-        return MemoryStore.named(rest.lstrip("/"))
-    if colon and scheme == "sqlite":
-        from turnout.store.sqlite import SQLiteStore
-
-        return SQLiteStore.from_url(url)
-    msg = (
-        f"no store answers to the scheme {scheme!r}: a store URL begins with sqlite: or memory:, "
-        "such as sqlite:///jobs.db"
-    )
-    raise ConfigError(msg)
+    store: Store = _adapter(url).from_url(url)
+    return store
 
 
 def schema_sql(url: str) -> str:
     """Return the SQL that `setup` would run on an empty store, for a person to read or run."""
-    if url.partition(":")[0] == "sqlite":
-        from turnout.store.sqlite import SCHEMA
+    adapter = _adapter(url)
+    text: str = adapter.schema_sql(url) if hasattr(adapter, "schema_sql") else ""
+    return text or "-- this store has no schema\n"
 
-        return SCHEMA
-    open_store(url)
-    return "-- this store has no schema\n"
+
+def _adapter(url: str) -> Any:
+    scheme, colon, _ = url.partition(":")
+    if not colon or scheme not in _ADAPTERS:
+        msg = (
+            f"no store answers to the scheme {scheme!r}: a store URL begins with sqlite:, "
+            "postgresql: or memory:, such as sqlite:///jobs.db"
+        )
+        raise ConfigError(msg)
+    module, name, extra = _ADAPTERS[scheme]
+    try:
+        return getattr(import_module(f"turnout.store.{module}"), name)
+    except ModuleNotFoundError as error:
+        if not extra or (error.name or "").startswith("turnout"):
+            raise
+        msg = (
+            f"{scheme}: needs {error.name}, which is not installed: pip install 'turnout[{extra}]'"
+        )
+        raise ConfigError(msg) from error

@@ -1,0 +1,73 @@
+"""The schema: making it, telling ours from others', and what the server's settings promise."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from turnout.errors import SchemaError, StoreUnavailable
+from turnout.store.postgres.base import VERSION, in_schema, schema_text
+
+if TYPE_CHECKING:
+    from turnout.store.postgres.connection import Connection
+
+_OLDEST = 130_000
+_LOCK_TIMEOUT = "10s"
+
+
+def migrate(connection: Connection, schema: str) -> None:
+    """Bring the schema to VERSION; safe to repeat, to race, and beside running workers.
+
+    Raises SchemaError for a newer one and for a schema that holds somebody else's tables.
+    """
+    if connection.info.server_version < _OLDEST:
+        msg = f"PostgreSQL {connection.info.server_version // 10_000} is too old: Turnout needs 13"
+        raise StoreUnavailable(msg)
+    if schema_version(connection, schema) == VERSION:
+        return
+    with connection.transaction():
+        connection.execute(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'")
+        connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (f"turnout {schema}",))
+        if schema_version(connection, schema) < VERSION:
+            connection.execute(schema_text(schema).encode())
+
+
+def schema_version(connection: Connection, schema: str) -> int:
+    """Return the schema's number, 0 where there is none of ours."""
+    rows = connection.execute(
+        "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+        "WHERE n.nspname = %s AND c.relkind IN ('r', 'p', 'v')",
+        (schema,),
+    ).fetchall()
+    tables = {row[0] for row in rows}
+    if not tables:
+        return 0
+    row = None
+    if {"meta", "lease", "ready"} <= tables:
+        query = in_schema("SELECT value FROM turnout.meta WHERE key = 'schema'", schema)
+        row = connection.execute(query.encode()).fetchone()
+    if row is None or not str(row[0]).isdigit():
+        msg = (
+            f"the schema {schema!r} holds tables that Turnout did not make; name another: "
+            "postgresql://.../db?schema=jobs"
+        )
+        raise SchemaError(msg)
+    if int(row[0]) > VERSION:
+        msg = (
+            f"the schema {schema!r} has number {row[0]}, this Turnout knows up to {VERSION}: a "
+            "newer Turnout has migrated it; upgrade this one"
+        )
+        raise SchemaError(msg)
+    return int(row[0])
+
+
+def survives(connection: Connection) -> str:
+    """Return what a commit survives by the server's settings."""
+    settings: dict[str, str] = dict(
+        connection.execute(
+            "SELECT name, setting FROM pg_settings "
+            "WHERE name IN ('fsync', 'synchronous_commit', 'full_page_writes')"
+        ).fetchall()
+    )
+    if settings["fsync"] == "off" or settings["full_page_writes"] == "off":
+        return "a killed process"
+    return "a killed process" if settings["synchronous_commit"] == "off" else "a power cut"

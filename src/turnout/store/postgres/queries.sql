@@ -1,0 +1,233 @@
+-- Every statement of the PostgreSQL adapter outside its functions, by verb.
+
+-- name: enqueue
+SELECT taken, sleepers FROM turnout.enqueue_1(%s::uuid[], %s::text[], %s::text[], %s::text[],
+    %s::integer[], %s::float8[], %s::float8[], %s::text[], %s::text[], %s::text[], %s::float8[],
+    %s::float8, %s::text);
+
+-- name: exchange
+SELECT * FROM turnout.exchange_1(%s::text, %s::float8, %s::boolean, %s::bigint[], %s::integer[],
+    %s::uuid[], %s::text[], %s::integer[], %s::text[], %s::float8[], %s::float8[], %s::integer[],
+    %s::uuid[], %s::uuid[], %s::text[], %s::jsonb, %s::bigint, %s::text[], %s::integer[],
+    %s::integer, %s::text[], %s::integer[], %s::float8[], %s::uuid[], %s::boolean);
+
+-- name: notify
+-- Nothing is written, yet a notifying commit has a record of its own: it need not be flushed.
+SELECT set_config('synchronous_commit', 'off', true), pg_notify(%s, '');
+
+-- name: note
+INSERT INTO turnout.progress (id, body)
+SELECT %s::uuid, %s FROM turnout.lease l JOIN turnout.worker w ON w.epoch = l.epoch AND NOT w.ended
+WHERE l.fence = %s AND l.epoch = %s AND %s::uuid = ANY (l.ids)
+ON CONFLICT (id) DO UPDATE SET body = excluded.body;
+
+-- ---------------------------------------------------------------- heartbeat, reap, wait
+
+-- name: clock
+SELECT turnout.clock_1(%s::float8);
+
+-- name: worker_row
+SELECT ended FROM turnout.worker WHERE epoch = %s FOR UPDATE;
+
+-- name: put_worker
+INSERT INTO turnout.worker (epoch, name, deadline, info) VALUES (%s, %s, %s, %s)
+ON CONFLICT (epoch) DO UPDATE SET deadline = excluded.deadline, info = excluded.info;
+
+-- name: end_worker
+INSERT INTO turnout.worker (epoch, name, deadline, ended, info) VALUES (%s, %s, %s, true, '{}')
+ON CONFLICT (epoch) DO UPDATE SET ended = true, asleep = false;
+
+-- name: sleep
+UPDATE turnout.worker SET asleep = %s WHERE epoch = %s AND asleep <> %s;
+
+-- name: asked_to_stop
+SELECT c.id FROM turnout.cancel c
+WHERE EXISTS (SELECT FROM turnout.lease l WHERE l.epoch = %s AND c.id = ANY (l.ids));
+
+-- name: fold
+-- At most so many rows a heartbeat; those that another is folding are left to it.
+WITH gone AS (
+    DELETE FROM turnout.delta WHERE ctid = ANY (ARRAY(
+        SELECT ctid FROM turnout.delta LIMIT 20000 FOR UPDATE SKIP LOCKED))
+    RETURNING *
+)
+INSERT INTO turnout.tally AS t (queue, what, bucket, n)
+SELECT queue, what, bucket, sum(n) FROM gone GROUP BY queue, what, bucket ORDER BY 1, 2, 3
+ON CONFLICT (queue, what, bucket) DO UPDATE SET n = t.n + excluded.n;
+
+-- name: leases_of
+SELECT l.fence, l.leased_at, l.ids, l.epoch FROM turnout.lease l WHERE l.epoch = ANY (%s)
+ORDER BY l.fence FOR UPDATE;
+
+-- name: held_jobs
+SELECT j.id, j.task, j.queue, j.crashes, j.attempt, j.trail FROM turnout.lease l, unnest(l.jobs) j
+WHERE l.fence = %s AND j.id = ANY (%s::uuid[]);
+
+-- name: conclude_held
+SELECT turnout.conclude_1(array_agg(j), %s::jsonb, 'running', NULL, %s)
+FROM turnout.lease l, unnest(l.jobs) j WHERE l.fence = %s AND j.id = ANY (%s::uuid[]);
+
+-- name: shrink_lease
+UPDATE turnout.lease SET ids = %s::uuid[] WHERE fence = %s;
+
+-- name: drop_lease
+DELETE FROM turnout.lease WHERE fence = %s;
+
+-- name: end_overdue
+UPDATE turnout.worker SET ended = true, asleep = false WHERE NOT ended AND deadline < %s;
+
+-- name: ended_with_leases
+SELECT DISTINCT l.epoch FROM turnout.lease l LEFT JOIN turnout.worker w ON w.epoch = l.epoch
+WHERE coalesce(w.ended, true);
+
+-- name: worker_names
+SELECT epoch, name FROM turnout.worker WHERE epoch = ANY (%s);
+
+-- name: forget_workers
+DELETE FROM turnout.worker w WHERE w.ended AND w.deadline < %s
+AND NOT EXISTS (SELECT FROM turnout.lease l WHERE l.epoch = w.epoch);
+
+-- name: open_workers
+SELECT info, deadline FROM turnout.worker WHERE NOT ended;
+
+-- name: cancels_of
+SELECT id FROM turnout.cancel WHERE id = ANY (%s::uuid[]);
+
+-- name: next_due
+SELECT run_at FROM turnout.scheduled ORDER BY run_at LIMIT 1;
+
+-- name: is_ready
+SELECT 1 FROM (
+    SELECT l.queue, l.rank FROM turnout.level l
+    WHERE (l.queue = ANY (%s) OR '*' = ANY (%s))
+        AND NOT EXISTS (SELECT FROM turnout.queue z WHERE z.queue = l.queue AND z.paused)
+) l CROSS JOIN LATERAL (
+    SELECT FROM turnout.ready r WHERE r.queue = l.queue AND r.rank = l.rank LIMIT 1
+) r LIMIT 1;
+
+-- ---------------------------------------------------------------- count
+
+-- name: tallies
+SELECT queue, what, sum(n)::bigint FROM (
+    SELECT queue, what, n FROM turnout.tally WHERE bucket = 0
+    UNION ALL SELECT queue, what, n FROM turnout.delta WHERE bucket = 0
+) AS sums (queue, what, n) GROUP BY queue, what;
+
+-- name: rates
+SELECT queue, sum(n)::bigint FROM (
+    SELECT queue, n FROM turnout.tally WHERE what = 'finished' AND bucket > %s
+    UNION ALL SELECT queue, n FROM turnout.delta WHERE what = 'finished' AND bucket > %s
+) AS sums (queue, n) GROUP BY queue;
+
+-- name: queues
+SELECT queue, paused FROM turnout.queue;
+
+-- name: due_by_queue
+SELECT queue, count(*), min(run_at) FROM
+    (SELECT queue, run_at FROM turnout.scheduled WHERE run_at <= %s ORDER BY run_at LIMIT %s) AS due
+GROUP BY queue;
+
+-- name: oldest_ready
+SELECT min(r.run_at) FROM turnout.level l CROSS JOIN LATERAL (
+    SELECT run_at FROM turnout.ready r WHERE r.queue = l.queue AND r.rank = l.rank
+    ORDER BY run_at LIMIT 1
+) r WHERE l.queue = %s;
+
+-- ---------------------------------------------------------------- find
+
+-- name: running
+SELECT u, l.leased_at, coalesce(w.name, l.epoch)
+FROM turnout.lease l CROSS JOIN unnest(l.ids) u LEFT JOIN turnout.worker w ON w.epoch = l.epoch;
+
+-- name: side_rows
+SELECT (SELECT body FROM turnout.progress WHERE id = %s), EXISTS (SELECT FROM turnout.cancel WHERE id = %s);
+
+-- ---------------------------------------------------------------- change, pause, prune
+
+-- name: cancel_queued
+WITH r AS (DELETE FROM turnout.ready WHERE id = %s RETURNING *),
+    s AS (DELETE FROM turnout.scheduled WHERE id = %s RETURNING *),
+    gone AS (SELECT 'ready' AS place, ROW(r.*)::turnout.job AS job FROM r
+        UNION ALL SELECT 'scheduled', ROW(s.*)::turnout.job FROM s)
+SELECT turnout.conclude_1(ARRAY[job], %s::jsonb, place, NULL, %s) FROM gone;
+
+-- name: add
+INSERT INTO turnout.delta (queue, what, n) VALUES (%s, %s, %s);
+
+-- name: free_unique
+DELETE FROM turnout.uniq WHERE key = %s AND id = %s AND until <> 'time';
+
+-- name: drop_progress
+DELETE FROM turnout.progress WHERE id = %s;
+
+-- name: drop_cancel
+DELETE FROM turnout.cancel WHERE id = %s;
+
+-- name: drop_queued
+WITH r AS (DELETE FROM turnout.ready WHERE id = %s RETURNING 'ready'),
+    s AS (DELETE FROM turnout.scheduled WHERE id = %s RETURNING 'scheduled')
+SELECT * FROM r UNION ALL SELECT * FROM s;
+
+-- name: hasten
+WITH gone AS (DELETE FROM turnout.scheduled WHERE id = %s RETURNING *)
+SELECT turnout.place_1(array_agg(ROW(id, task, queue, args, rank, attempt, crashes, enqueued_at, %s,
+    expires_at, context, trail, unique_key, unique_until)::turnout.job), %s)
+FROM gone HAVING count(*) > 0;
+
+-- name: final_row
+SELECT unique_key, unique_until, trail FROM turnout.final WHERE id = %s FOR UPDATE;
+
+-- name: claim_unique
+INSERT INTO turnout.uniq AS q VALUES (%s, %s, 'finish', NULL)
+ON CONFLICT (key) DO UPDATE SET id = excluded.id, until = excluded.until, expires_at = NULL
+WHERE q.expires_at <= %s;
+
+-- name: revive
+WITH gone AS (DELETE FROM turnout.final WHERE id = %s RETURNING *)
+SELECT turnout.place_1(array_agg(ROW(id, task, queue, args, rank, 0, 0, enqueued_at, %s,
+    expires_at, context, %s, unique_key, unique_until)::turnout.job), %s)
+FROM gone HAVING count(*) > 0;
+
+-- name: drop_final
+DELETE FROM turnout.final WHERE id = ANY (%s::uuid[]) RETURNING queue;
+
+-- name: put_cancel
+INSERT INTO turnout.cancel (id) VALUES (%s) ON CONFLICT DO NOTHING;
+
+-- name: traces_holding
+SELECT n, body FROM turnout.trace WHERE last_id >= %s AND first_id <= %s FOR UPDATE;
+
+-- name: trace_row
+SELECT queue, keep, body FROM turnout.trace WHERE n = %s FOR UPDATE;
+
+-- name: update_trace
+UPDATE turnout.trace SET keep_until = %s, total = %s, first_id = %s, last_id = %s, body = %s WHERE n = %s;
+
+-- name: drop_trace
+DELETE FROM turnout.trace WHERE n = %s;
+
+-- name: put_queue
+INSERT INTO turnout.queue (queue, paused) VALUES (%s, %s)
+ON CONFLICT (queue) DO UPDATE SET paused = excluded.paused;
+
+-- name: overdue_traces
+SELECT n FROM turnout.trace WHERE keep_until < %s ORDER BY keep_until LIMIT %s;
+
+-- name: overdue_successes
+SELECT id, queue FROM turnout.final WHERE state = 'succeeded' AND keep_until < %s LIMIT %s;
+
+-- name: overdue_ended
+SELECT id, queue FROM turnout.final WHERE queue = %s AND state = %s AND finished_at < %s
+ORDER BY finished_at LIMIT %s;
+
+-- name: oldest_ended
+SELECT id, queue FROM turnout.final WHERE queue = %s AND state = %s ORDER BY finished_at, id LIMIT %s;
+
+-- name: oldest_traces
+SELECT n, total FROM turnout.trace WHERE queue = %s ORDER BY n LIMIT 200;
+
+-- name: prune_unique
+DELETE FROM turnout.uniq WHERE key IN (SELECT key FROM turnout.uniq WHERE expires_at < %s LIMIT %s);
+
+-- name: prune_rate
+DELETE FROM turnout.tally WHERE what = 'finished' AND bucket < %s;

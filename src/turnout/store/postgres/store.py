@@ -1,0 +1,362 @@
+"""The PostgreSQL adapter: the Store protocol over one schema of one database.
+
+Each verb is one transaction and lives in the file of its name; this class lends connections, keeps
+the low-water marks, and rings after commits. The schema is set up at first use.
+
+An exchange whose reply was lost may have leased jobs that nobody here knows of. Its fence was made
+here, so the next exchange of that epoch asks for the same fence again: the server answers with that
+lease, if it exists, in place of a new one.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+import time
+from contextlib import contextmanager
+from itertools import starmap
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+import psycopg
+
+from turnout.job import (
+    Action,
+    Exchanged,
+    JobFilter,
+    JobId,
+    JobRecord,
+    LeasedJob,
+    NewJob,
+    Orders,
+    Outcome,
+    QueueStats,
+    Reaped,
+    Retention,
+    StoreInfo,
+    Want,
+    WorkerInfo,
+)
+from turnout.store.batch import check_batch
+from turnout.store.postgres import checks
+from turnout.store.postgres.base import Turn, queries_of, schema_text
+from turnout.store.postgres.bell import POLL, Bell, Pacer
+from turnout.store.postgres.change import change
+from turnout.store.postgres.connection import Connections
+from turnout.store.postgres.count import count
+from turnout.store.postgres.enqueue import enqueue_values, read_ids
+from turnout.store.postgres.exchange import Batch
+from turnout.store.postgres.marks import Marks
+from turnout.store.postgres.records import find
+from turnout.store.postgres.upkeep import heartbeat, prune, reap
+from turnout.store.postgres.url import place, read_url
+from turnout.store.postgres.within import IDENTITY, Borrowed, refusals
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+T = TypeVar("T")
+
+_decode_worker = msgspec.json.Decoder(WorkerInfo).decode
+
+
+class PostgresStore:
+    """Jobs in one schema, shared by any number of processes of any number of machines."""
+
+    def __init__(self, conninfo: str, *, schema: str = "turnout", settle: str = "async") -> None:
+        self.schema = schema
+        self._async = settle == "async"
+        self._conninfo = conninfo
+        self._channel = f"turnout:{schema}"[:63]
+        self._queries = queries_of(schema)
+        self._sql = {name: text.encode() for name, text in self._queries.items()}
+        self._connections = Connections(conninfo)
+        self._marks = Marks()
+        self._pacer = Pacer()
+        self._bells: dict[str, Bell] = {}
+        self._in_doubt: dict[str, int] = {}
+        self._identity: tuple[object, ...] | None = None
+        self._ready = False
+        self._setup_lock = threading.Lock()
+
+    @classmethod
+    def from_url(cls, url: str) -> PostgresStore:
+        """Read `postgresql://user:password@host:port/database` and its two switches.
+
+        `?schema=` names the schema (turnout), `?settle=durable` waits for the disk at every settle
+        too (async: the last half second of settles may be lost with the server, and those jobs run
+        again). Everything else goes to libpq.
+        """
+        conninfo, ours = read_url(url)
+        return cls(conninfo, **ours)
+
+    @staticmethod
+    def schema_sql(url: str) -> str:
+        """Return the SQL that `setup` runs in an empty database."""
+        return schema_text(PostgresStore.from_url(url).schema)
+
+    # ---- life
+
+    def setup(self) -> None:
+        """Create or upgrade the schema; safe to repeat."""
+        with self._setup_lock:
+            with self._connections.lend() as connection:
+                checks.migrate(connection, self.schema)
+                self._identity = tuple(connection.execute(IDENTITY).fetchone() or ())
+            self._ready = True
+
+    def close(self) -> None:
+        """Close every connection that is not in use."""
+        for bell in self._bells.values():
+            bell.close()
+        self._bells.clear()
+        self._connections.close()
+
+    def describe(self) -> StoreInfo:
+        """Say what this is and what survives which crash."""
+        with self._connections.lend() as connection:
+            kept = checks.survives(connection)
+            version = connection.info.parameter_status("server_version")
+        warnings = () if kept == "a power cut" else ("fsync or synchronous_commit is off",)
+        return StoreInfo(
+            name=f"PostgreSQL {version}",
+            location=f"{place(self._conninfo)} schema {self.schema}",
+            enqueue_survives=kept,
+            settle_survives="a killed process" if self._async else kept,
+            warnings=warnings,
+        )
+
+    @contextmanager
+    def _lend(self) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
+        if not self._ready:
+            self.setup()
+        with self._connections.lend() as connection:
+            yield connection
+
+    def _write(self, verb: Callable[[Turn], T], now: float | None) -> T:
+        with self._lend() as connection, connection.transaction():
+            return verb(Turn(connection, self._queries, now))
+
+    def _look(self, verb: Callable[[Turn], T], now: float | None) -> T:
+        with self._lend() as connection, connection.transaction():
+            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            return verb(Turn(connection, self._queries, now))
+
+    # ---- the path of a job
+
+    def enqueue(
+        self, jobs: Sequence[NewJob], *, within: object = None, now: float | None = None
+    ) -> list[JobId | None]:
+        """Record jobs in a transaction of their own, or in the caller's."""
+        if not jobs:
+            return []
+        check_batch(jobs)
+        if now is not None or any(job.run_at is not None for job in jobs):
+            self._marks.clear()
+        if within is not None:
+            return self._enqueue_within(jobs, within, now)
+        with self._lend() as connection:
+            values = enqueue_values(jobs, now, None)
+            [(taken, sleepers)] = connection.execute(self._sql["enqueue"], values).fetchall()
+            if sleepers and self._pacer.is_due():
+                connection.execute(self._sql["notify"], (self._channel,))
+        return read_ids(jobs, taken)
+
+    def _enqueue_within(
+        self, jobs: Sequence[NewJob], within: object, now: float | None
+    ) -> list[JobId | None]:
+        values = enqueue_values(jobs, now, self._channel)
+        with self._borrow(within) as borrowed:
+            [(taken, _)] = borrowed.rows(self._queries["enqueue"], values)
+        return read_ids(jobs, [JobId(str(job_id)) for job_id in taken])
+
+    @contextmanager
+    def _borrow(self, within: object) -> Iterator[Borrowed]:
+        if self._identity is None:
+            self.setup()
+        with refusals():
+            borrowed = Borrowed(within, self._identity or ())
+            yield borrowed
+
+    def exchange(
+        self,
+        epoch: str,
+        outcomes: Sequence[Outcome],
+        want: Want | None,
+        *,
+        within: object = None,
+        now: float | None = None,
+    ) -> Exchanged:
+        """Settle and lease in one statement."""
+        batch = Batch(outcomes)
+        if within is not None:
+            with self._borrow(within) as borrowed:
+                query = self._queries["exchange"]
+                return self._converse(
+                    lambda values: borrowed.rows(query, values), epoch, batch, None, now
+                )
+        with self._lend() as connection:
+            sql = self._sql["exchange"]
+            return self._converse(
+                lambda values: connection.execute(sql, values).fetchall(), epoch, batch, want, now
+            )
+
+    def _converse(
+        self,
+        run: Callable[[tuple[Any, ...]], list[tuple[Any, ...]]],
+        epoch: str,
+        batch: Batch,
+        want: Want | None,
+        now: float | None,
+    ) -> Exchanged:
+        if any(
+            outcome.run_at is not None or outcome.state == "queued" for outcome in batch.outcomes
+        ):
+            self._marks.clear()
+        while True:
+            fence = self._in_doubt.pop(epoch, None) or _new_fence()
+            age, marks = self._marks.values()
+            asked = (None, None, None, None) if want is None else (fence, *_wanted(want))
+            if want is not None:
+                self._in_doubt[epoch] = fence
+            rows = run((epoch, now, self._async, *batch.values(), *asked, *marks))
+            self._in_doubt.pop(epoch, None)
+            if not rows or rows[0][13] is not None:
+                leased = list(starmap(LeasedJob, rows))
+                self._marks.learn(age, leased)
+                return Exchanged(batch.ids, leased)
+            if rows[0][1] == "lost":
+                return Exchanged([], [], lost=True)
+            batch.heed((row[0], row[1]) for row in rows)
+
+    @contextmanager
+    def transaction(self) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
+        """Lend a connection in a transaction of its own; psycopg refuses commit() inside."""
+        with self._lend() as connection, connection.transaction():
+            yield connection
+
+    def note(self, epoch: str, job: LeasedJob, progress: str) -> bool:
+        """Keep a running job's progress, if it is still ours."""
+        values = (job.id, progress, job.fence, epoch, job.id)
+        return self._write(lambda turn: turn.do("note", *values), 0.0) > 0
+
+    def heartbeat(self, worker: WorkerInfo, *, ttl: float, now: float | None = None) -> Orders:
+        """Renew the epoch; the first one opens it."""
+        if worker.state == "running":
+            self._bell(worker)
+        orders = self._write(lambda turn: heartbeat(turn, worker, ttl), now)
+        if orders.lost or worker.state == "stopped":
+            self._in_doubt.pop(worker.epoch, None)
+            bell = self._bells.pop(worker.epoch, None)
+            if bell is not None:
+                bell.close()
+            self._put_back()
+        return orders
+
+    def reap(
+        self, *, epoch: str | None = None, limit: int = 1_000, now: float | None = None
+    ) -> list[Reaped]:
+        """Take back what dead workers held."""
+        reaped = self._write(lambda turn: reap(turn, epoch, limit), now)
+        if reaped:
+            self._put_back()
+        return reaped
+
+    def _put_back(self) -> None:
+        """Let everybody look again: something came back, maybe below the marks."""
+        self._marks.clear()
+        with self._lend() as connection:
+            connection.execute(self._sql["notify"], (self._channel,))
+
+    def wait(self, worker: WorkerInfo, timeout: float) -> bool:
+        """Say that we sleep, look once more, then listen; and look now and then all the same."""
+        bell = self._bell(worker)
+        deadline = time.monotonic() + timeout
+        self._mark_asleep(worker, asleep=True)
+        try:
+            while (left := deadline - time.monotonic()) > 0:
+                due = self._until_ready(worker)
+                if due <= 0:
+                    return True
+                if bell.wait(min(left, due, POLL * random.uniform(0.75, 1.25))):
+                    return True
+        finally:
+            self._mark_asleep(worker, asleep=False)
+        return False
+
+    def _bell(self, worker: WorkerInfo) -> Bell:
+        bell = self._bells.get(worker.epoch)
+        if bell is None or bell.pid != os.getpid():
+            bell = self._bells[worker.epoch] = Bell(self._connections, self._channel)
+        return bell
+
+    def _mark_asleep(self, worker: WorkerInfo, *, asleep: bool) -> None:
+        with self._lend() as connection:
+            values = (asleep, worker.epoch, asleep)
+            connection.execute(self._sql["sleep"], values)
+
+    def _until_ready(self, worker: WorkerInfo) -> float:
+        with self._lend() as connection:
+            queues = list(worker.queues)
+            if connection.execute(self._sql["is_ready"], (queues, queues)).fetchone():
+                return 0.0
+            row = connection.execute(self._sql["next_due"]).fetchone()
+            return POLL if row is None else float(row[0]) - time.time()
+
+    def wake(self, worker: WorkerInfo) -> None:
+        """End this worker's `wait` early."""
+        bell = self._bells.get(worker.epoch)
+        if bell is not None:
+            bell.ring()
+
+    # ---- operators
+
+    def find(
+        self,
+        where: JobFilter,
+        *,
+        limit: int = 100,
+        after: JobId | None = None,
+        now: float | None = None,
+    ) -> list[JobRecord]:
+        """List jobs from one consistent view."""
+        return self._look(lambda turn: find(turn, where, limit=limit, after=after), now)
+
+    def count(self, *, now: float | None = None) -> list[QueueStats]:
+        """Return the counters of every queue."""
+        return self._look(count, now)
+
+    def change(
+        self, where: JobFilter, action: Action, *, limit: int = 1_000, now: float | None = None
+    ) -> int:
+        """Act on matching jobs; workers learn of it at once."""
+        changed = self._write(lambda turn: change(turn, where, action, limit), now)
+        if changed:
+            self._put_back()
+        return changed
+
+    def pause(self, queue: str, *, paused: bool) -> None:
+        """Stop or resume leasing from a queue."""
+        self._write(lambda turn: turn.do("put_queue", queue, paused), 0.0)
+        if not paused:
+            self._put_back()
+
+    def workers(self, *, now: float | None = None) -> list[WorkerInfo]:  # noqa: ARG002
+        """List the workers whose epoch is open."""
+        rows = self._look(lambda turn: turn.rows("open_workers"), 0.0)
+        found = [msgspec.structs.replace(_decode_worker(info), deadline=at) for info, at in rows]
+        return sorted(found, key=lambda worker: (worker.name, worker.epoch))
+
+    def prune(self, retention: Retention, *, limit: int = 10_000, now: float | None = None) -> int:
+        """Delete old records."""
+        return self._write(lambda turn: prune(turn, retention, limit), now)
+
+
+def _new_fence() -> int:
+    """Return a number that no other exchange uses: microseconds, then chance."""
+    return (time.time_ns() // 1000 << 11 | random.getrandbits(11)) & (2**63 - 1)
+
+
+def _wanted(want: Want) -> tuple[Any, ...]:
+    return [queue for queue, _ in want.queues], [room for _, room in want.queues], want.limit

@@ -1,0 +1,207 @@
+"""The verbs that keep house: `heartbeat`, `reap`, `prune`.
+
+An epoch is open, or it is ended for good. Ending comes first and alone voids every late settle;
+taking back the leases may then need several bounded calls. Heartbeats fold the counters.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from turnout.job import AttemptRecord, JobId, Orders, Reaped, Retention, State, Trail, WorkerInfo
+from turnout.store.postgres.base import RATE_SECONDS, Turn, decode_trail, encode
+from turnout.store.postgres.change import trim_trace
+from turnout.store.protocol import POISON
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_REMEMBER_ENDED = 86_400.0
+
+
+# ---- heartbeat
+
+
+def heartbeat(turn: Turn, worker: WorkerInfo, ttl: float) -> Orders:
+    """Renew or open an epoch; the answer tells which of its jobs should stop."""
+    rows = turn.rows("worker_row", worker.epoch)
+    if rows and rows[0][0]:
+        return Orders(lost=True)
+    if worker.state == "stopped":
+        turn.do("end_worker", worker.epoch, worker.name, turn.now)
+        _release(turn, worker.epoch)
+        return Orders()
+    deadline = turn.now + ttl
+    info = msgspec.structs.replace(worker, deadline=deadline)
+    turn.do("put_worker", worker.epoch, worker.name, deadline, encode(info).decode())
+    turn.do("fold")
+    return Orders(cancel=frozenset(row[0] for row in turn.rows("asked_to_stop", worker.epoch)))
+
+
+def _release(turn: Turn, epoch: str) -> None:
+    """Return what an orderly stopped worker still held to its old place, without blame."""
+    for fence, _at, ids, _epoch in turn.rows("leases_of", [epoch]):
+        stop = {row[0] for row in turn.rows("cancels_of", ids)}
+        ends = [_cancelled(turn, job_id) if job_id in stop else _back(job_id) for job_id in ids]
+        turn.rows("conclude_held", encode(ends).decode(), turn.now, fence, ids)
+        turn.do("drop_lease", fence)
+
+
+def _back(job_id: JobId) -> dict[str, Any]:
+    return {"id": job_id, "state": State.QUEUED}
+
+
+def _cancelled(turn: Turn, job_id: JobId) -> dict[str, Any]:
+    return {
+        "id": job_id,
+        "state": State.CANCELLED,
+        "finished_at": turn.now,
+        "reason": "cancelled while it ran",
+    }
+
+
+# ---- reap
+
+
+def reap(turn: Turn, epoch: str | None, limit: int) -> list[Reaped]:
+    """End the epochs that are over, then take back what they held, at most `limit` jobs."""
+    if epoch is not None:
+        turn.do("end_worker", epoch, epoch, turn.now)
+        holders = [epoch]
+    else:
+        turn.do("end_overdue", turn.now)
+        holders = [row[0] for row in turn.rows("ended_with_leases")]
+    names = dict(turn.rows("worker_names", holders))
+    reaped: list[Reaped] = []
+    for fence, leased_at, ids, holder in turn.rows("leases_of", holders):
+        taken = ids[: limit - len(reaped)]
+        if not taken:
+            break
+        name = names.get(holder, holder)
+        reaped += _take_back(turn, fence, taken, (name, leased_at))
+        if len(taken) < len(ids):
+            turn.do("shrink_lease", ids[len(taken) :], fence)
+        else:
+            turn.do("drop_lease", fence)
+    turn.do("forget_workers", turn.now - _REMEMBER_ENDED)
+    return reaped
+
+
+def _take_back(turn: Turn, fence: int, ids: list[JobId], worker: tuple[str, float]) -> list[Reaped]:
+    stop = {row[0] for row in turn.rows("cancels_of", ids)}
+    reaped: list[Reaped] = []
+    ends: list[dict[str, Any]] = []
+    for job_id, task, queue, crashes, attempt, trail in turn.rows("held_jobs", fence, ids):
+        end = _crashed(turn, (job_id, crashes + 1, attempt, trail), worker, stopped=job_id in stop)
+        ends.append(end)
+        reaped.append(Reaped(job_id, task, queue, crashes + 1, end["state"]))
+    turn.rows("conclude_held", encode(ends).decode(), turn.now, fence, ids)
+    return reaped
+
+
+def _crashed(
+    turn: Turn, job: tuple[JobId, int, int, str | None], worker: tuple[str, float], *, stopped: bool
+) -> dict[str, Any]:
+    job_id, crashes, attempt, trail = job
+    entry = AttemptRecord(
+        attempt=attempt + 1,
+        started_at=worker[1],
+        finished_at=turn.now,
+        worker=worker[0],
+        outcome="crashed",
+        message="the worker died while running this job",
+    )
+    end = {"id": job_id, "crashes": crashes, "trail": _with_entry(trail, entry)}
+    if stopped:
+        return {**_cancelled(turn, job_id), **end}
+    if crashes >= POISON:
+        reason = f"its worker died under it {crashes} times"
+        return {**end, "state": State.DEAD, "finished_at": turn.now, "reason": reason}
+    return {**_back(job_id), **end}
+
+
+def _with_entry(trail: str | None, entry: AttemptRecord) -> str:
+    before = decode_trail(trail) if trail else Trail()
+    return encode(Trail(attempts=(*before.attempts, entry), counts=before.counts)).decode()
+
+
+# ---- prune
+
+
+def prune(turn: Turn, retention: Retention, limit: int) -> int:
+    """Delete what is past its time, then what is over its queue's count."""
+    gone = _prune_successes(turn, limit)
+    queues = {row[0] for row in turn.rows("tallies")}
+    for queue in sorted(queues):
+        gone += _cap_successes(turn, queue, retention.succeeded_count, limit - gone)
+        for state, age, count in (
+            (State.DEAD, retention.dead_age, retention.dead_count),
+            (State.DISCARDED, retention.ended_age, retention.ended_count),
+            (State.CANCELLED, retention.ended_age, retention.ended_count),
+        ):
+            gone += _prune_ended(turn, queue, state, turn.now - age, count, limit - gone)
+    turn.do("prune_unique", turn.now, max(limit, 0))
+    turn.do("prune_rate", int(turn.now // RATE_SECONDS) - 60)
+    return gone
+
+
+def _prune_successes(turn: Turn, limit: int) -> int:
+    gone = 0
+    for (n,) in turn.rows("overdue_traces", turn.now, 1000):
+        if gone >= limit:
+            return gone
+        [(queue, keep, _body)] = turn.rows("trace_row", n)
+        went = trim_trace(turn, n, lambda entry, keep=keep: entry[8] + keep >= turn.now)  # type: ignore[misc]
+        turn.add(queue, State.SUCCEEDED.value, -went)
+        gone += went
+    rows = turn.rows("overdue_successes", turn.now, max(limit - gone, 0))
+    return gone + _drop(turn, State.SUCCEEDED, rows)
+
+
+def _drop(turn: Turn, state: State, rows: Iterable[tuple[JobId, str]]) -> int:
+    gone = turn.rows("drop_final", [row[0] for row in rows])
+    for (queue,) in gone:
+        turn.add(queue, state.value, -1)
+    return len(gone)
+
+
+def _kept(turn: Turn, queue: str, state: State) -> int:
+    counts = {(row[0], row[1]): row[2] for row in turn.rows("tallies")}
+    return int(counts.get((queue, state.value), 0))
+
+
+def _cap_successes(turn: Turn, queue: str, most: int, limit: int) -> int:
+    excess = min(_kept(turn, queue, State.SUCCEEDED) - most, limit)
+    gone = 0
+    if excess <= 0:
+        return 0
+    for n, total in turn.rows("oldest_traces", queue):
+        if gone >= excess:
+            break
+        gone += _trim_oldest(turn, n, min(total, excess - gone))
+    turn.add(queue, State.SUCCEEDED.value, -gone)
+    if gone < excess:
+        rows = turn.rows("oldest_ended", queue, State.SUCCEEDED.value, excess - gone)
+        gone += _drop(turn, State.SUCCEEDED, rows)
+    return gone
+
+
+def _trim_oldest(turn: Turn, n: int, count: int) -> int:
+    body = msgspec.json.decode(turn.rows("trace_row", n)[0][2])
+    oldest = sorted(body, key=lambda entry: (entry[8], entry[0]))[:count]
+    going = {entry[0] for entry in oldest}
+    return trim_trace(turn, n, lambda entry: entry[0] not in going)
+
+
+def _prune_ended(turn: Turn, queue: str, state: State, before: float, most: int, limit: int) -> int:
+    if limit <= 0:
+        return 0
+    rows = turn.rows("overdue_ended", queue, state.value, before, limit)
+    gone = _drop(turn, state, rows)
+    excess = min(_kept(turn, queue, state) - most, limit - gone)
+    if excess > 0:
+        rows = turn.rows("oldest_ended", queue, state.value, excess)
+        gone += _drop(turn, state, rows)
+    return gone
