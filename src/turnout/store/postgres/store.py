@@ -218,10 +218,11 @@ class PostgresStore:
             fence = self._in_doubt.pop(epoch, None) or _new_fence()
             age, marks = self._marks.values()
             asked = (None, None, None, None) if want is None else (fence, *_wanted(want))
-            if want is not None:
+            try:
+                rows = run((epoch, now, self._async, *batch.values(), *asked, *marks))
+            except BaseException:
                 self._in_doubt[epoch] = fence
-            rows = run((epoch, now, self._async, *batch.values(), *asked, *marks))
-            self._in_doubt.pop(epoch, None)
+                raise
             if not rows or rows[0][13] is not None:
                 leased = list(starmap(LeasedJob, rows))
                 self._marks.learn(age, leased)
