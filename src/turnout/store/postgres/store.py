@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 import psycopg
 
+from turnout.errors import StoreUnavailable
 from turnout.job import (
     Action,
     Exchanged,
@@ -48,6 +49,7 @@ from turnout.store.postgres.count import count
 from turnout.store.postgres.enqueue import enqueue_values, read_ids
 from turnout.store.postgres.exchange import Batch
 from turnout.store.postgres.marks import Marks
+from turnout.store.postgres.recent import Recent
 from turnout.store.postgres.records import find
 from turnout.store.postgres.upkeep import heartbeat, prune, reap
 from turnout.store.postgres.url import place, read_url
@@ -75,6 +77,7 @@ class PostgresStore:
         self._marks = Marks()
         self._pacer = Pacer()
         self._bells: dict[str, Bell] = {}
+        self._recent = Recent()
         self._in_doubt: dict[str, int] = {}
         self._identity: tuple[object, ...] | None = None
         self._ready = False
@@ -177,7 +180,8 @@ class PostgresStore:
             self.setup()
         with refusals():
             borrowed = Borrowed(within, self._identity or ())
-            yield borrowed
+            with borrowed.all_or_nothing():
+                yield borrowed
 
     def exchange(
         self,
@@ -196,11 +200,33 @@ class PostgresStore:
                 return self._converse(
                     lambda values: borrowed.rows(query, values), epoch, batch, None, now
                 )
-        with self._lend() as connection:
-            sql = self._sql["exchange"]
-            return self._converse(
-                lambda values: connection.execute(sql, values).fetchall(), epoch, batch, want, now
-            )
+        try:
+            with self._lend() as connection:
+                return self._exchange(connection, epoch, batch, want, now)
+        except StoreUnavailable:
+            self._recent.doubt()
+            raise
+
+    def _exchange(
+        self,
+        connection: psycopg.Connection[tuple[Any, ...]],
+        epoch: str,
+        batch: Batch,
+        want: Want | None,
+        now: float | None,
+    ) -> Exchanged:
+        sql = self._sql["exchange"]
+
+        def run(values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+            return connection.execute(sql, values).fetchall()
+
+        again = self._recent.doubtful(epoch)
+        if again:
+            self._converse(run, epoch, Batch(again), None, now)
+        answer = self._converse(run, epoch, batch, want, now)
+        if self._async and batch.outcomes:
+            self._recent.keep(epoch, batch.outcomes)
+        return answer
 
     def _converse(
         self,

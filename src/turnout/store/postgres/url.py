@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 from psycopg import Error
 from psycopg.conninfo import conninfo_to_dict
@@ -27,7 +27,9 @@ def read_url(url: str) -> tuple[str, dict[str, str]]:
     if not 1 <= len(ours["schema"]) <= _LONGEST or "\0" in ours["schema"]:
         msg = f"schema= is a name of 1 to {_LONGEST} characters, got {ours['schema']!r}"
         raise ConfigError(msg)
-    plain = urlunsplit(parts._replace(scheme="postgresql", query=urlencode(options)))
+    plain = urlunsplit(
+        parts._replace(scheme="postgresql", query=urlencode(options, quote_via=quote))
+    )
     try:
         conninfo_to_dict(plain)
     except Error as error:

@@ -28,6 +28,18 @@ class Borrowed:
         self._check_transaction(given)
         self._check_database(database)
 
+    @contextmanager
+    def all_or_nothing(self) -> Iterator[None]:
+        """Undo what a statement that failed has done, and nothing of the caller's."""
+        self.rows("SAVEPOINT turnout_enqueue", ())
+        try:
+            yield
+        except BaseException:
+            self.rows("ROLLBACK TO SAVEPOINT turnout_enqueue", ())
+            raise
+        finally:
+            self.rows("RELEASE SAVEPOINT turnout_enqueue", ())
+
     @staticmethod
     def _check_transaction(given: Any) -> None:
         connection = _driver_connection(given)
@@ -74,7 +86,8 @@ def _runner(given: Any) -> Any:
         def run(sql: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
             with psycopg.Cursor(connection) as cursor:  # plain rows, whatever the caller's factory
                 cursor.row_factory = tuple_row
-                return cursor.execute(sql.encode(), values or None).fetchall()
+                cursor.execute(sql.encode(), values or None)
+                return cursor.fetchall() if cursor.description else []
 
         return run
     session = _unscoped(given)
@@ -86,9 +99,12 @@ def _runner(given: Any) -> Any:
             f"Django's connection, got {type(given).__name__}"
         )
         raise WithinError(msg)
-    return lambda sql, values: [
-        tuple(row) for row in bound.exec_driver_sql(sql, tuple(values)).fetchall()
-    ]
+
+    def run_sqlalchemy(sql: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
+        result = bound.exec_driver_sql(sql, tuple(values))
+        return [tuple(row) for row in result.fetchall()] if result.returns_rows else []
+
+    return run_sqlalchemy
 
 
 def _unscoped(session: Any) -> Any:
