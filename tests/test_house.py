@@ -73,7 +73,6 @@ ROOMS = {
     "click": ("turnout.cli", "turnout.__main__"),
     "rich": ("turnout.cli",),
     "psycopg": ("turnout.store.postgres",),
-    "psycopg_pool": ("turnout.store.postgres",),
     "pymysql": ("turnout.store.mysql",),
     "MySQLdb": ("turnout.store.mysql",),
     "redis": ("turnout.store.redis",),
