@@ -6,6 +6,7 @@ job was seen, and a job that has moved on since counts as unchanged.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -16,6 +17,7 @@ from turnout.store.postgres.records import find
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from collections.abc import Set as AbstractSet
 
 _REVIVABLE = {State.DEAD, State.DISCARDED, State.CANCELLED}
 _PAGE = 500
@@ -23,20 +25,28 @@ _PAGE = 500
 
 def change(turn: Turn, where: JobFilter, action: Action, limit: int) -> int:
     """Act on matching jobs until `limit` of them changed; return how many did."""
-    act: Callable[[Turn, JobRecord], bool] = {
-        "retry": _retry,
-        "cancel": _cancel,
+    act: Callable[[Turn, list[JobRecord]], int] = {
+        "retry": _each(_retry),
+        "cancel": _each(_cancel),
         "delete": _delete,
     }[action]
     changed = 0
-    for record in _candidates(turn, where, action):
+    for page in _pages(turn, where, action):
+        done = 0
+        while done < len(page) and changed < limit:
+            part = page[done : done + limit - changed]
+            changed += act(turn, part)
+            done += len(part)
         if changed >= limit:
             break
-        changed += act(turn, record)
     return changed
 
 
-def _candidates(turn: Turn, where: JobFilter, action: Action) -> Iterator[JobRecord]:
+def _each(act: Callable[[Turn, JobRecord], bool]) -> Callable[[Turn, list[JobRecord]], int]:
+    return lambda turn, records: sum(act(turn, record) for record in records)
+
+
+def _pages(turn: Turn, where: JobFilter, action: Action) -> Iterator[list[JobRecord]]:
     possible = {
         "retry": {State.QUEUED, *_REVIVABLE},
         "cancel": {State.QUEUED, State.RUNNING},
@@ -48,7 +58,7 @@ def _candidates(turn: Turn, where: JobFilter, action: Action) -> Iterator[JobRec
     narrowed = msgspec.structs.replace(where, states=tuple(sorted(states)))
     after: JobId | None = None
     while page := find(turn, narrowed, limit=_PAGE, after=after):
-        yield from page
+        yield page
         after = page[-1].id
 
 
@@ -95,26 +105,37 @@ def _cancel(turn: Turn, record: JobRecord) -> bool:
     return bool(turn.rows("cancel_queued", record.id, record.id, text, turn.now))
 
 
-def _delete(turn: Turn, record: JobRecord) -> bool:
-    if record.state is State.QUEUED:
-        places = turn.rows("drop_queued", record.id, record.id)
-        for (place,) in places:
-            turn.add(record.queue, place, -1)
-            turn.unique_free(record.unique_key, record.id)
-            turn.do("drop_progress", record.id)
-            turn.do("drop_cancel", record.id)
-        return bool(places)
-    gone = bool(turn.rows("drop_final", [record.id])) or _forget_traced(turn, record.id)
-    if gone:
-        turn.add(record.queue, record.state.value, -1)
+def _delete(turn: Turn, records: list[JobRecord]) -> int:
+    """Delete in few statements: a trace row that holds many of these is rewritten once."""
+    queued = [record for record in records if record.state is State.QUEUED]
+    ended = {record.id: record for record in records if record.state is not State.QUEUED}
+    gone = [job_id for _queue, job_id in turn.rows("drop_final", list(ended))]
+    traced = ended.keys() - set(gone)
+    gone += _forget_traced(turn, traced) if traced else []
+    counts = Counter((ended[job_id].queue, ended[job_id].state) for job_id in gone)
+    for (queue, state), n in counts.items():
+        turn.add(queue, state.value, -n)
+    return len(gone) + sum(_delete_queued(turn, record) for record in queued)
+
+
+def _delete_queued(turn: Turn, record: JobRecord) -> bool:
+    places = turn.rows("drop_queued", record.id, record.id)
+    for (place,) in places:
+        turn.add(record.queue, place, -1)
+        turn.unique_free(record.unique_key, record.id)
+        turn.do("drop_progress", record.id)
+        turn.do("drop_cancel", record.id)
+    return bool(places)
+
+
+def _forget_traced(turn: Turn, ids: AbstractSet[JobId]) -> list[JobId]:
+    gone: list[JobId] = []
+    for n, body in turn.rows("traces_holding", min(ids), max(ids)):
+        here = [entry[0] for entry in msgspec.json.decode(body) if entry[0] in ids]
+        if here:
+            trim_trace(turn, n, lambda entry: entry[0] not in ids)
+            gone += here
     return gone
-
-
-def _forget_traced(turn: Turn, job_id: JobId) -> bool:
-    for n, body in turn.rows("traces_holding", job_id, job_id):
-        if any(entry[0] == job_id for entry in msgspec.json.decode(body)):
-            return trim_trace(turn, n, lambda entry: entry[0] != job_id) > 0
-    return False
 
 
 def trim_trace(turn: Turn, n: int, keeps: Callable[[list[Any]], bool]) -> int:

@@ -189,7 +189,7 @@ SELECT turnout.place_1(array_agg(ROW(id, task, queue, args, rank, 0, 0, enqueued
 FROM gone HAVING count(*) > 0;
 
 -- name: drop_final
-DELETE FROM turnout.final WHERE id = ANY (%s::uuid[]) RETURNING queue;
+DELETE FROM turnout.final WHERE id = ANY (%s::uuid[]) RETURNING queue, id;
 
 -- name: put_cancel
 INSERT INTO turnout.cancel (id) VALUES (%s) ON CONFLICT DO NOTHING;

@@ -162,7 +162,7 @@ def _prune_successes(turn: Turn, limit: int) -> int:
 
 def _drop(turn: Turn, state: State, rows: Iterable[tuple[JobId, str]]) -> int:
     gone = turn.rows("drop_final", [row[0] for row in rows])
-    for (queue,) in gone:
+    for queue, _id in gone:
         turn.add(queue, state.value, -1)
     return len(gone)
 
