@@ -7,7 +7,15 @@ import pytest
 from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
 
-from conformance.builders import new_job, put, state_of, unique_job
+from conformance.builders import (
+    lease,
+    new_job,
+    open_epoch,
+    put,
+    state_of,
+    succeeded,
+    unique_job,
+)
 from support import postgres
 from turnout.errors import WithinError
 from turnout.job import State
@@ -90,3 +98,14 @@ def test_another_database_is_refused(store):
 def test_what_is_no_connection_is_refused(store):
     with pytest.raises(WithinError, match="psycopg"):
         store.enqueue([new_job(1)], within=object())
+
+
+def test_a_settle_within_a_transaction_leaves_its_durability_alone(store):
+    open_epoch(store)
+    put(store, new_job(1))
+    [job] = lease(store)
+    with store.transaction() as connection:
+        store.exchange("e1", [succeeded(job)], None, within=connection)
+        row = connection.execute("SHOW synchronous_commit").fetchone()
+    assert row == ("on",)
+    assert state_of(store, 1) is State.SUCCEEDED

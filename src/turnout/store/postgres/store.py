@@ -197,9 +197,12 @@ class PostgresStore:
         if within is not None:
             with self._borrow(within) as borrowed:
                 query = self._queries["exchange"]
-                return self._converse(
-                    lambda values: borrowed.rows(query, values), epoch, batch, None, now
-                )
+
+                def run(values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+                    # The caller's own writes commit with this: they wait for the disk.
+                    return borrowed.rows(query, (*values[:2], False, *values[3:]))
+
+                return self._converse(run, epoch, batch, None, now)
         try:
             with self._lend() as connection:
                 return self._exchange(connection, epoch, batch, want, now)

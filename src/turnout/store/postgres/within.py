@@ -17,14 +17,14 @@ from turnout.errors import WithinError
 from turnout.store.postgres.connection import translate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 
 class Borrowed:
     """A caller's connection, and one way to run a statement in its transaction."""
 
     def __init__(self, given: Any, database: tuple[object, ...]) -> None:
-        self.rows = _runner(given)
+        self.rows: Callable[[str, Sequence[object]], list[tuple[Any, ...]]] = _runner(given)
         self._check_transaction(given)
         self._check_database(database)
 
