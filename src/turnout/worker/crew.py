@@ -127,11 +127,16 @@ class Crew:
 
     def try_suspect(self) -> None:
         """Run a suspect, once it would be alone and what was given back is back."""
-        if self.suspects and not len(self.settler):
+        if self.suspects and self._all_is_settled():
             job = self.suspects.next(len(self.running))
             if job is not None:
                 self._distribute([job])
                 self.threads.wake_one()
+
+    def _all_is_settled(self) -> bool:
+        # In this order: what left the settler is on its way for as long as the fetcher travels,
+        # and is back in the settler when that failed.
+        return not (len(self.settler) or self.fetcher.is_travelling or len(self.settler))
 
     def _distribute(self, leased: list[LeasedJob]) -> None:
         asynchronous: list[LeasedJob] = []

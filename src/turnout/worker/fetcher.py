@@ -83,6 +83,11 @@ class Fetcher:
         self._settler.confirm(outcomes, answer)
         return answer
 
+    @property
+    def is_travelling(self) -> bool:
+        """True while a round trip is under way: what it carries is not settled yet."""
+        return self._lock.locked()
+
     def _want(self, room: Callable[[str | None], int], busy: Callable[[str], int]) -> Want | None:
         limit = self.wanted(room)
         if limit <= 0:
