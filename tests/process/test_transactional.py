@@ -11,7 +11,7 @@ from contextlib import suppress
 import pytest
 
 from process.rig import wait_until
-from turnout.job import State
+from turnout.job import JobFilter, State
 
 pytestmark = pytest.mark.process
 
@@ -61,10 +61,14 @@ def test_a_storm_of_kills_charges_each_order_once_and_sends_each_receipt_once(ri
         wait_until(worker.children, "a child to kill")
         with suppress(ProcessLookupError):
             os.kill(rng.choice(worker.children()), signal.SIGKILL)
-    wait_until(
-        lambda: rig.states(ids) == {State.SUCCEEDED: len(ids)}, "all are charged", timeout=40
-    )
+    wait_until(lambda: all_charged_but_the_quarantined(rig, ids), "all are charged", timeout=40)
     wait_until(lambda: len(rig.ledger.said("note")) >= len(ids), "all receipts", timeout=20)
     assert charged() == dict.fromkeys(orders, 1)
     receipts = {line[1] for line in rig.ledger.said("note")}
     assert receipts == {f"receipt-{order}" for order in orders}
+
+
+def all_charged_but_the_quarantined(rig, ids):
+    """Kills at random may hit one job three times, which then waits for a person: be that person."""
+    rig.store.change(JobFilter(ids=tuple(ids), states=(State.DEAD,)), "retry")
+    return rig.states(ids) == {State.SUCCEEDED: len(ids)}
