@@ -176,11 +176,12 @@ class Turnout:
         connection = self._current_within() if within is None else within
         ids = iter(self.store.enqueue(kept, within=connection) if kept else ())
         handles: list[Job[Any]] = []
+        wanted = self.events.wants(JobEnqueued)
         for old, job in zip(jobs, shaped, strict=True):
             done = job is not None and next(ids) is not None
             chosen = job or old
             handles.append(Job(self, chosen.id, chosen.task, enqueued=done))
-            if done and self.events.wants(JobEnqueued):
+            if wanted and done:
                 self.events.emit(JobEnqueued(chosen.id, chosen.task, chosen.queue))
         return handles
 

@@ -1,7 +1,8 @@
 """Job ids: UUIDv7 as text, made by whoever enqueues.
 
     48 bits  unix milliseconds     4 bits  version 7     2 bits  variant
-    74 bits  random at each new millisecond; within one, the last value plus a random step
+    12 bits  random at each new millisecond
+    62 bits  random at each new millisecond; within one, the last value plus a random step
 
 Invariant: within one process every id is larger than the one before, across threads and when the
 clock steps back; a forked child starts anew with randomness of its own.
@@ -14,14 +15,13 @@ import re
 import threading
 import time
 from random import Random
+from typing import Any
 
 from turnout.errors import ConfigError
 from turnout.job import JobId
 
 __all__ = ["check_id", "id_time", "new_id"]
 
-_RANDOM_BITS = 74
-_TOP = 1 << _RANDOM_BITS
 _LOW_BITS = 62  # below the variant
 _LOW = (1 << _LOW_BITS) - 1
 _HEAD, _TAIL = "%08x-%04x-7%03x-", "%04x-%012x"  # by %: two thirds of an f-string's time
@@ -29,9 +29,9 @@ _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 
 
 class _Source:
-    """The last id given out, and where the next one's randomness comes from."""
+    """What the last id was made of, and where the next one's randomness comes from."""
 
-    __slots__ = ("head", "last", "lock", "random")
+    __slots__ = ("head", "lock", "low", "ms", "random")
 
     def __init__(self) -> None:
         self.renew()
@@ -40,8 +40,16 @@ class _Source:
         """Forget everything: after a fork the parent has it too, and maybe held the lock."""
         self.lock = threading.Lock()
         self.random = Random(os.urandom(32))
-        self.last = 0
-        self.head: tuple[int, str] = (0, "")  # what the last ids began with: its bits, its text
+        self.ms = 0
+        self.head = ""  # what the ids of this millisecond begin with
+        self.low = _LOW
+
+    def begin(self, ms: int) -> int:
+        """Begin a millisecond: a random head, and a random low part to count up from."""
+        self.ms = ms
+        self.head = _HEAD % (ms >> 16, ms & 0xFFFF, self.random.getrandbits(12))
+        # The top bit stays clear: room for some 260,000 steps before the next one must begin.
+        return self.random.getrandbits(_LOW_BITS - 1)
 
 
 _source = _Source()
@@ -51,22 +59,17 @@ os.register_at_fork(after_in_child=_source.renew)
 def new_id() -> JobId:
     """Return a new id, larger than every id this process has made before."""
     source = _source
-    fresh = (time.time_ns() // 1_000_000) * _TOP
+    ms = time.time_ns() // 1_000_000
     with source.lock:
-        if fresh > source.last:
-            # The top bit stays clear: room for some 500 million steps before a carry.
-            value = fresh + source.random.getrandbits(_RANDOM_BITS - 1)
+        if ms > source.ms:
+            low = source.begin(ms)
         else:
-            value = source.last + 1 + source.random.getrandbits(44)
-        # `last` always ends up in or after the millisecond it was made in, so `fresh` of the
-        # same millisecond is never larger than it.
-        source.last = value
-    high, low = value >> _LOW_BITS, value & _LOW
-    known, head = source.head
-    if known != high:  # most ids of a burst share their head
-        head = _HEAD % (high >> 28, (high >> 12) & 0xFFFF, high & 0xFFF)
-        source.head = high, head
-    return JobId(head + _TAIL % (0x8000 | (low >> 48), low & 0xFFFFFFFFFFFF))
+            low = source.low + 1 + source.random.getrandbits(44)
+            if low > _LOW:
+                low = source.begin(source.ms + 1)
+        source.low = low
+        made: Any = source.head + _TAIL % (0x8000 | (low >> 48), low & 0xFFFFFFFFFFFF)
+    return made  # type: ignore[no-any-return]
 
 
 def id_time(job_id: str) -> float:

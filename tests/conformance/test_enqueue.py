@@ -23,6 +23,13 @@ from turnout.errors import EnqueueError, WithinError
 from turnout.job import JobRecord, State, Unique
 from turnout.store.protocol import MAX_BATCH
 
+AWKWARD = (
+    '{"s":"\\u0000 \\ud83d\\ude00 \\\\ \\" \\n \\/"}',
+    '{"s":"ä 😀 \u2028 \x7f {} [] , : % ? $1"}',
+    '["it\'s", null, 1e400, 12345678901234567890, {"a":{"b":[]}}]',
+    '{"s":"' + "x" * 20_000 + '"}',
+)
+
 
 def test_ids_come_back_in_the_order_of_the_jobs(store):
     assert numbers(put(store, new_job(2), new_job(1), new_job(3))) == [2, 1, 3]
@@ -52,6 +59,15 @@ def test_every_field_is_kept(store):
         expires_at=T + 50,
         context='{"request":"r1"}',
     )
+
+
+@pytest.mark.parametrize("run_at", [None, T + 60])
+def test_jobs_that_differ_in_their_arguments_alone_keep_them_to_the_letter(store, run_at):
+    texts = [*AWKWARD, "{}"]
+    put(store, *(new_job(n, args=text, run_at=run_at) for n, text in enumerate(texts, 1)))
+    assert [known(store, n).args for n in range(1, len(texts) + 1)] == texts
+    counts = stats(store)
+    assert (counts.ready, counts.scheduled) == ((0, 5) if run_at else (5, 0))
 
 
 def test_without_run_at_a_job_is_ready_at_once(store):

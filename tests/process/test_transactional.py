@@ -69,6 +69,6 @@ def test_a_storm_of_kills_charges_each_order_once_and_sends_each_receipt_once(ri
 
 
 def all_charged_but_the_quarantined(rig, ids):
-    """Kills at random may hit one job three times, which then waits for a person: be that person."""
+    """A job that was hit three times waits for a person: be that person."""
     rig.store.change(JobFilter(ids=tuple(ids), states=(State.DEAD,)), "retry")
     return rig.states(ids) == {State.SUCCEEDED: len(ids)}

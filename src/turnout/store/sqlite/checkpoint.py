@@ -1,11 +1,12 @@
 """Moves the write-ahead log back into the file, by one connection of the machine at a time.
 
 All connections have `wal_autocheckpoint` off. Whoever notices that the log has grown past `SOFT`
-bytes
-takes a lock file and checkpoints in a thread of its own: PASSIVE, which blocks nobody; only past
-`HARD`
-RESTART, which waits a moment for the writers so that the log starts over. One checkpointer at a
-time also keeps clear of SQLite's WAL-reset bug, which needs two.
+bytes takes a lock file and checkpoints in a thread of its own: PASSIVE, which blocks nobody and
+moves nearly all; then RESTART, which holds the writers for the rest, so that the log starts over
+in place. Without it a busy file's log grows and grows, and a commit that makes a file longer costs
+the file system's journal too: 0.5 ms where one that overwrites takes 0.4. A log past `HARD`, left
+by a long reader, is cut short. One checkpointer at a time also keeps clear of SQLite's WAL-reset
+bug, which needs two.
 """
 
 from __future__ import annotations
@@ -71,9 +72,9 @@ class Checkpointer:
         try:
             with translated(self._path):
                 connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
-                if self.size() > HARD:
-                    connection.execute("PRAGMA busy_timeout = 200")
-                    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                connection.execute("PRAGMA busy_timeout = 100")
+                last = "TRUNCATE" if self.size() > HARD else "RESTART"
+                connection.execute(f"PRAGMA wal_checkpoint({last})")
         finally:
             connection.close()
 

@@ -1,12 +1,13 @@
 """The verb `enqueue`: record jobs in one transaction, ours or the caller's.
 
-Order: which ids are known, which unique keys are free, then rows. Two statements a job; everything
-else is once a batch.
+Order: which ids are known, which unique keys are free, then rows. Jobs that differ in nothing but
+id and arguments, as those of one bulk enqueue do, are written by two statements together: a
+statement of Python's sqlite3 costs 3 us, a row within one 1 us.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from turnout.job import JobId, NewJob, Unique
 
 decode_body = msgspec.json.decode
+encode = msgspec.json.encode
+_Shape = tuple[str, str, int, float, float | None, str | None, str | None]
 
 
 def enqueue(
@@ -60,23 +63,41 @@ def _claim(turn: Turn, job_id: JobId, unique: Unique) -> bool:
 
 
 def _insert(turn: Turn, executemany: Callable[..., Any], jobs: list[NewJob]) -> None:
-    now = turn.now
-    ready = [job for job in jobs if job.run_at is None or job.run_at <= now]
-    scheduled = [job for job in jobs if job.run_at is not None and job.run_at > now]
-    executemany(Q["insert_job"], [_row(job, now) for job in jobs])
-    executemany(
-        Q["insert_ready"],
-        [(job.queue, -job.priority, job.run_at or now, job.id) for job in ready],
-    )
-    for queue, n in Counter([job.queue for job in ready]).items():
-        turn.add(queue, "ready", n)
-    if scheduled:
-        executemany(
-            Q["insert_scheduled"],
-            [(job.run_at, job.id, job.queue, -job.priority) for job in scheduled],
-        )
-        for queue, n in Counter([job.queue for job in scheduled]).items():
-            turn.add(queue, "scheduled", n)
+    groups: defaultdict[_Shape, list[NewJob]] = defaultdict(list)
+    for job in jobs:
+        groups[_shape(job, turn.now)].append(job)
+    alone = []
+    for shape, group in groups.items():
+        if len(group) > 1 and shape[-1] is None:  # no unique key
+            _insert_alike(turn, shape, group)
+        else:
+            alone += group
+    _insert_rows(turn, executemany, alone)
+
+
+def _shape(job: NewJob, now: float) -> _Shape:
+    """All of a job but its id and arguments."""
+    held = None if job.unique is None else job.unique.key
+    return job.task, job.queue, job.priority, job.run_at or now, job.expires_at, job.context, held
+
+
+def _insert_alike(turn: Turn, shape: _Shape, group: list[NewJob]) -> None:
+    _task, queue, priority, run_at, *_ = shape
+    body = encode({job.id: job.args for job in group}).decode()
+    turn.execute(Q["insert_alike"], (turn.now, *shape[:-1], body))
+    ids = ids_text([job.id for job in group])
+    if run_at <= turn.now:
+        turn.execute(Q["insert_alike_ready"], (queue, -priority, run_at, ids))
+        turn.add(queue, "ready", len(group))
+    else:
+        turn.execute(Q["insert_alike_scheduled"], (run_at, queue, -priority, ids))
+        turn.add(queue, "scheduled", len(group))
+
+
+def _insert_rows(turn: Turn, executemany: Callable[..., Any], jobs: list[NewJob]) -> None:
+    executemany(Q["insert_job"], [_row(job, turn.now) for job in jobs])
+    for job in jobs:
+        turn.place(job.id, job.queue, -job.priority, job.run_at or turn.now)
 
 
 def _row(job: NewJob, now: float) -> tuple[Any, ...]:

@@ -25,6 +25,18 @@ INSERT INTO turnout_job (id, task, queue, args, priority, enqueued_at, run_at, e
     unique_key, unique_until)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
+-- name: insert_alike
+-- Jobs that differ in id and arguments alone, as one JSON object {id: arguments}. A statement a row
+-- took 3.2 us a job where this takes 1.5.
+INSERT INTO turnout_job (id, enqueued_at, task, queue, priority, run_at, expires_at, context, args)
+SELECT key, ?1, ?2, ?3, ?4, ?5, ?6, ?7, value FROM json_each(?8);
+
+-- name: insert_alike_ready
+INSERT INTO turnout_ready (queue, rank, run_at, id) SELECT ?, ?, ?, value FROM json_each(?);
+
+-- name: insert_alike_scheduled
+INSERT INTO turnout_scheduled (run_at, queue, rank, id) SELECT ?, ?, ?, value FROM json_each(?);
+
 -- name: insert_ready
 INSERT INTO turnout_ready (queue, rank, run_at, id) VALUES (?, ?, ?, ?);
 
