@@ -43,6 +43,8 @@ def least(value: float) -> Target:
 
 def python(*args: str, folder: Path | None = None, timeout: float = 1800) -> str:
     """Run a program with this interpreter and return what it printed."""
+    # An installed package has its byte code: a variable that forbids it would measure the compiler.
+    usual = {name: v for name, v in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     ran = subprocess.run(
         [sys.executable, *args],
         cwd=folder,
@@ -50,6 +52,7 @@ def python(*args: str, folder: Path | None = None, timeout: float = 1800) -> str
         text=True,
         timeout=timeout,
         check=False,
+        env=usual,
     )
     if ran.returncode:
         msg = f"{' '.join(args)} ended with {ran.returncode}:\n{ran.stderr[-3000:]}"

@@ -1,8 +1,7 @@
 """Runs `async def` tasks on one event loop in a thread of its own.
 
 Each attempt is an asyncio task in a context of its own, so that it can be cancelled and leaks no
-context
-variables into the next. The loop never talks to the store: when slots are free and nothing waits,
+context variables into the next. The loop never talks to the store: when slots are free and nothing waits,
 it wakes a worker thread, which makes the round trip and hands in a batch at once.
 """
 
@@ -35,6 +34,7 @@ class AsyncExecutor:
         self._crew = crew
         self._hungry = hungry
         self._handed_at = 0.0
+        self._asked = False
         self._tasks: dict[JobId, asyncio.Task[None]] = {}
         self._clean = copy_context()
         self._loop = asyncio.new_event_loop()
@@ -87,8 +87,14 @@ class AsyncExecutor:
         del self._tasks[job.id]
         crew.end(outcome, plan)
         self._start_some()
-        if len(self.ready) < self.size // 4:  # before it is empty: the trip takes its time
-            self._hungry()
+        if len(self.ready) < self.size // 4 and not self._asked:  # before it is empty
+            # After all that ended in the same moment: the trip would fight them for the GIL.
+            self._asked = True
+            self._loop.call_soon(self._ask)
+
+    def _ask(self) -> None:
+        self._asked = False
+        self._hungry()
 
     def cancel(self, job_ids: Iterable[JobId] | None = None) -> None:
         """Cancel these jobs, or all, from another thread."""
