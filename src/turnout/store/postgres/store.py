@@ -155,7 +155,7 @@ class PostgresStore:
             return []
         if within is not None:
             [(taken, _)] = record(within, self._home, self._enqueueing(jobs, now, self._channel))
-            return read_ids(jobs, list(map(JobId, map(str, taken))))
+            return read_ids(jobs, taken)
         values = self._enqueueing(jobs, now, None).values
         with self._lend() as connection:
             [(taken, sleepers)] = connection.execute(self._sql["enqueue"], values).fetchall()
@@ -173,7 +173,7 @@ class PostgresStore:
 
         statement = self._enqueueing(jobs, now, self._channel)
         [(taken, _)] = await within_async.record(within, self._home, statement)
-        return read_ids(jobs, list(map(JobId, map(str, taken))))
+        return read_ids(jobs, taken)
 
     def _enqueueing(
         self, jobs: Sequence[NewJob], now: float | None, channel: str | None

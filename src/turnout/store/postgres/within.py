@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import psycopg
 from psycopg.rows import tuple_row
 
-from turnout.errors import WithinError
+from turnout.errors import StoreUnavailable, WithinError
 from turnout.store.postgres.connection import translate
 
 if TYPE_CHECKING:
@@ -69,7 +69,10 @@ class Home:
     def check(self, found: tuple[object, ...] | None = None) -> None:
         """Raise WithinError when the jobs are in another database than `found`; may ask ours."""
         if not self.is_at(found or ()):
-            self._identity = self._ask()
+            try:
+                self._identity = self._ask()
+            except StoreUnavailable:  # on a connection from before a restart: the next is new
+                self._identity = self._ask()
         if found is None or self.is_at(found):
             return
         ours = (self._identity or ("?",))[0]
