@@ -44,7 +44,7 @@ from turnout.store.postgres import checks
 from turnout.store.postgres.base import Turn, queries_of, schema_text
 from turnout.store.postgres.bell import POLL, Bell, Pacer
 from turnout.store.postgres.change import change
-from turnout.store.postgres.connection import Connections
+from turnout.store.postgres.connection import Connections, repeated
 from turnout.store.postgres.count import count
 from turnout.store.postgres.enqueue import enqueue_values, read_ids
 from turnout.store.postgres.exchange import Batch
@@ -53,7 +53,7 @@ from turnout.store.postgres.recent import Recent
 from turnout.store.postgres.records import find
 from turnout.store.postgres.upkeep import heartbeat, prune, reap
 from turnout.store.postgres.url import place, read_url
-from turnout.store.postgres.within import IDENTITY, Home, Statement, borrow, is_async, record
+from turnout.store.postgres.within import Home, Statement, borrow, identity, is_async, record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -79,7 +79,7 @@ class PostgresStore:
         self._bells: dict[str, Bell] = {}
         self._recent = Recent()
         self._in_doubt: dict[str, int] = {}
-        self._home = Home(self._identity)
+        self._home = Home(lambda: self._write(identity, 0.0))
         self._ready = False
         self._setup_lock = threading.Lock()
 
@@ -137,8 +137,11 @@ class PostgresStore:
             yield connection
 
     def _write(self, verb: Callable[[Turn], T], now: float | None) -> T:
-        with self._lend() as connection, connection.transaction():
-            return verb(Turn(connection, self._queries, now))
+        def write() -> T:
+            with self._lend() as connection, connection.transaction():
+                return verb(Turn(connection, self._queries, now))
+
+        return repeated(write)
 
     def _look(self, verb: Callable[[Turn], T], now: float | None) -> T:
         with self._lend() as connection, connection.transaction():
@@ -157,11 +160,15 @@ class PostgresStore:
             [(taken, _)] = record(within, self._home, self._enqueueing(jobs, now, self._channel))
             return read_ids(jobs, taken)
         values = self._enqueueing(jobs, now, None).values
+        return read_ids(jobs, repeated(lambda: self._enqueue(values)))
+
+    def _enqueue(self, values: tuple[object, ...]) -> list[JobId]:
         with self._lend() as connection:
+            taken: list[JobId]
             [(taken, sleepers)] = connection.execute(self._sql["enqueue"], values).fetchall()
             if sleepers and self._pacer.is_due():
                 connection.execute(self._sql["notify"], (self._channel,))
-        return read_ids(jobs, taken)
+        return taken
 
     async def aenqueue(
         self, jobs: Sequence[NewJob], *, within: object, now: float | None = None
@@ -182,10 +189,6 @@ class PostgresStore:
         if now is not None or any(job.run_at is not None for job in jobs):
             self._marks.clear()
         return Statement(self._queries["enqueue"], enqueue_values(jobs, now, channel))
-
-    def _identity(self) -> tuple[object, ...]:
-        with self._lend() as connection:
-            return tuple(connection.execute(IDENTITY).fetchone() or ())
 
     def exchange(
         self,

@@ -26,6 +26,8 @@ from turnout.store.postgres.connection import translate
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from turnout.store.postgres.base import Turn
+
     Rows = list[tuple[Any, ...]]
     Run = Callable[[str, Sequence[object]], Rows]
 
@@ -48,6 +50,11 @@ class Statement(NamedTuple):
 
     sql: str
     values: tuple[object, ...]
+
+
+def identity(turn: Turn) -> tuple[object, ...]:
+    """Return what tells our own database from all others."""
+    return tuple(turn.run(IDENTITY).fetchone() or ())
 
 
 class Home:
