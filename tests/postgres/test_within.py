@@ -19,6 +19,7 @@ from conformance.builders import (
     unique_job,
 )
 from postgres.callers import PLAIN
+from process.rig import wait_until
 from support import postgres
 from turnout.errors import WithinError
 from turnout.job import State
@@ -191,7 +192,9 @@ def test_a_connection_whose_server_process_was_killed_is_refused(store, connecti
     with psycopg.connect(postgres.base_url(), autocommit=True) as admin:
         connection.execute("SELECT 1")
         pid = connection.info.backend_pid
-        admin.execute("SELECT pg_terminate_backend(%s, 5000)", (pid,))
+        admin.execute("SELECT pg_terminate_backend(%s)", (pid,))
+        query = "SELECT pid FROM pg_stat_activity WHERE pid = %s"
+        wait_until(lambda: not admin.execute(query, (pid,)).fetchall(), "the session is gone")
     with pytest.raises(WithinError, match=r"terminat|closed"):
         store.enqueue([new_job(1)], within=connection)
     assert state_of(store, 1) is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 import django
+import psycopg
 import pytest
 from django.conf import settings
 from django.db import connection, connections, transaction
@@ -20,6 +21,9 @@ class Undo(Exception):
 @pytest.fixture(scope="module", autouse=True)
 def project():
     """A Django project of one database, configured once a process."""
+    with psycopg.connect(postgres.base_url()) as look:
+        if look.info.server_version < 140_000 and django.VERSION >= (5, 2):
+            pytest.skip("Django 5.2 needs PostgreSQL 14")
     parts = urlsplit(postgres.base_url())
     database = {
         "ENGINE": "django.db.backends.postgresql",
