@@ -46,6 +46,7 @@ FLOORS = {
     "turnout.batch": 2,
     "turnout.middleware": 2,
     "turnout.events": 2,
+    "turnout.within": 2,
     # the process that works
     "turnout.worker": 3,
     # surfaces, each optional

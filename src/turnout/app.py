@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from inspect import iscoroutinefunction
 from itertools import islice
@@ -27,15 +27,16 @@ from turnout.ids import check_id
 from turnout.middleware import check_middleware, compose
 from turnout.retry import DEFAULT_ATTEMPTS, Policy
 from turnout.store import open_store
-from turnout.store.protocol import MAX_BATCH
+from turnout.store.protocol import MAX_BATCH, AwaitsCallers
 from turnout.task import Task, TaskOptions, check_known_queue, check_name, check_priority
+from turnout.within import Within, connection_of
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable, Iterator, Sequence
     from datetime import timedelta
 
     from turnout.backoff import WaitLike
-    from turnout.job import NewJob
+    from turnout.job import JobId, NewJob
     from turnout.retry import Rule
     from turnout.store.protocol import Store
     from turnout.task import P, PreparedJob, R
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
 M = TypeVar("M", bound="Callable[..., Any]")
 Until = Literal["start", "finish", "time"]
 Transactional = bool | Callable[[], AbstractContextManager[Any]]
-_within: ContextVar[tuple[Turnout, object] | None] = ContextVar("turnout_within", default=None)
 
 
 class Turnout:
@@ -166,19 +166,39 @@ class Turnout:
 
     async def arecord(self, new: NewJob, *, within: object = None) -> Job[Any]:
         """Record one job from a coroutine; a caller's connection is used where it lives, here."""
-        if within is not None or self._current_within() is not None:
-            return self.record(new, within=within)
-        return await in_thread(self.record, new)
+        return (await self._arecord([new], within))[0]
 
     def _record(self, jobs: list[NewJob], within: object = None) -> list[Job[Any]]:
-        shaped = jobs if self._shape is None else [self._shape(job) for job in jobs]
-        kept = [job for job in shaped if job is not None]
-        connection = self._current_within() if within is None else within
-        ids = iter(self.store.enqueue(kept, within=connection) if kept else ())
+        connection = connection_of(self) if within is None else within
+        shaped, kept = self._shaped(jobs)
+        ids = self.store.enqueue(kept, within=connection) if kept else []
+        return self._handles(jobs, shaped, ids)
+
+    async def _arecord(self, jobs: list[NewJob], within: object = None) -> list[Job[Any]]:
+        connection = connection_of(self) if within is None else within
+        if connection is None:
+            return await in_thread(self._record, jobs)
+        store = self.store
+        if not isinstance(store, AwaitsCallers):
+            return self._record(jobs, connection)
+        shaped, kept = self._shaped(jobs)
+        ids = await store.aenqueue(kept, within=connection) if kept else []
+        return self._handles(jobs, shaped, ids)
+
+    def _shaped(self, jobs: list[NewJob]) -> tuple[list[NewJob | None], list[NewJob]]:
+        """Return what the middleware makes of jobs, None for the refused; and without those."""
+        shape = self._shape or (lambda job: job)
+        shaped = [shape(job) for job in jobs]
+        return shaped, [job for job in shaped if job is not None]
+
+    def _handles(
+        self, jobs: list[NewJob], shaped: list[NewJob | None], ids: Iterable[JobId | None]
+    ) -> list[Job[Any]]:
+        answers = iter(ids)
         handles: list[Job[Any]] = []
         wanted = self.events.wants(JobEnqueued)
         for old, job in zip(jobs, shaped, strict=True):
-            done = job is not None and next(ids) is not None
+            done = job is not None and next(answers) is not None
             chosen = job or old
             handles.append(Job(self, chosen.id, chosen.task, enqueued=done))
             if wanted and done:
@@ -196,10 +216,7 @@ class Turnout:
         """Record many jobs without blocking the event loop longer than it takes to prepare them."""
         handles: list[Job[Any]] = []
         for chunk in self._chunks(prepared):
-            if self._current_within() is not None:
-                handles += self._record(chunk)
-            else:
-                handles += await in_thread(self._record, chunk)
+            handles += await self._arecord(chunk)
         return handles
 
     @staticmethod
@@ -208,22 +225,14 @@ class Turnout:
         while chunk := [_new(item) for item in islice(source, MAX_BATCH)]:
             yield chunk
 
-    @contextmanager
-    def within(self, connection: object) -> Iterator[None]:
-        """Enqueue in the caller's own transaction while the block lasts.
+    def within(self, connection: object) -> Within:
+        """Enqueue in the caller's own transaction while the block lasts: `with` or `async with`.
 
-        The jobs exist exactly when that transaction commits. Raises WithinError, at the enqueue,
-        for a connection that the store cannot share.
+        The jobs exist exactly when that transaction commits. An asynchronous connection or session
+        takes `await task.aenqueue(...)` alone. Raises WithinError, at the enqueue, for a connection
+        that the store cannot share.
         """
-        token = _within.set((self, connection))
-        try:
-            yield
-        finally:
-            _within.reset(token)
-
-    def _current_within(self) -> object:
-        held = _within.get()
-        return held[1] if held is not None and held[0] is self else None
+        return Within(self, connection)
 
     def job(self, job_id: str) -> Job[Any]:
         """Return a handle on a job by its id, without asking the store."""

@@ -96,10 +96,12 @@ def test_it_works_inside_a_coroutine(shop):
         await shop.mail.aenqueue("a@example.org")
         shop.mail.enqueue("b@example.org")
         await shop.charge.aenqueue(7)
+        async with shop.jobs.within(object()):
+            await shop.mail.aenqueue("c@example.org")
 
     with inline(shop.jobs):
         asyncio.run(request())
-    assert [what[1] for what in shop.done] == ["a@example.org", "b@example.org", 7]
+    assert [what[1] for what in shop.done] == ["a@example.org", "b@example.org", 7, "c@example.org"]
 
 
 def test_a_unique_key_is_free_again_after_the_run(shop):

@@ -53,3 +53,10 @@ def never() -> None: ...
 retry_on(5)  # E:
 discard_on("ValueError")  # E:
 jobs.enqueue_many([1, 2])  # E:
+
+
+async def shop(connection: object) -> None:
+    async with jobs.within(connection):
+        await plain.aenqueue("seven")  # E:
+    async with jobs.within():  # E:
+        pass

@@ -59,3 +59,9 @@ handles = jobs.enqueue_many(plain.prepare(n) for n in range(3))
 task: Task[..., float, Any] = plain
 with jobs.within(object()):
     plain.enqueue(1)
+
+
+async def shop(connection: object) -> None:
+    async with jobs.within(connection):
+        assert_type(await plain.aenqueue(1), Job[float])
+    assert_type(await plain.using(within=connection).aenqueue(1), Job[float])

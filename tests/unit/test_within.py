@@ -6,8 +6,10 @@ import asyncio
 import sqlite3
 import threading
 
+import aiosqlite
 import pytest
 from sqlalchemy import create_engine, event, text
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
 from turnout import Turnout, WithinError
@@ -217,6 +219,49 @@ def test_a_locked_file_is_told_as_such_by_sqlalchemy_too(jobs, charge, tmp_path)
     holder.execute("COMMIT")
     holder.close()
     engine.dispose()
+
+
+def test_what_is_awaited_is_refused(jobs, charge, tmp_path):
+    async def shop():
+        engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path}/shop.db")
+        async with AsyncSession(engine) as session, jobs.within(session):
+            with pytest.raises(WithinError, match=r"sqlalchemy.*after the commit"):
+                await charge.aenqueue(1)
+            with pytest.raises(WithinError, match=r"sqlalchemy.*after the commit"):
+                charge.enqueue(1)
+            with pytest.raises(WithinError, match=r"aiosqlite.*after the commit"):
+                await session.run_sync(lambda plain: charge.using(within=plain).enqueue(1))
+        await engine.dispose()
+        async with aiosqlite.connect(tmp_path / "shop.db") as raw, jobs.within(raw):
+            with pytest.raises(WithinError, match="aiosqlite"):
+                await charge.aenqueue(1)
+
+    asyncio.run(shop())
+    assert ready(jobs) == 0
+
+
+def test_async_with_is_the_same_block(jobs, charge, connection):
+    async def shop():
+        async with jobs.within(connection):
+            charge.enqueue(1)
+            await charge.aenqueue(2)
+
+    asyncio.run(shop())
+    assert ready(jobs) == 0
+    connection.commit()
+    assert ready(jobs) == 2
+
+
+def test_blocks_nest_and_may_be_entered_again(jobs, charge, connection, tmp_path):
+    block = jobs.within(connection)
+    with block, block:
+        charge.enqueue(1)
+    with block:
+        charge.enqueue(2)
+    assert ready(jobs) == 0, "both wait for the commit"
+    connection.commit()
+    charge.enqueue(3)
+    assert ready(jobs) == 3
 
 
 def worker() -> WorkerInfo:

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from turnout.job import (
     Action,
@@ -181,5 +181,20 @@ class Store(Protocol):
         """Delete final jobs past their time or count, oldest first; at most `limit` of them.
 
         Stale unique keys and old statistics go too.
+        """
+        ...
+
+
+@runtime_checkable
+class AwaitsCallers(Protocol):
+    """What a store adds whose database has asynchronous drivers. Workers never need it."""
+
+    async def aenqueue(
+        self, jobs: Sequence[NewJob], *, within: object, now: float | None = None
+    ) -> list[JobId | None]:
+        """Record jobs as `enqueue` does, in the caller's transaction.
+
+        A connection, session or cursor whose statements are awaited is awaited, in the caller's own
+        coroutine; any other is used as `enqueue` uses it.
         """
         ...

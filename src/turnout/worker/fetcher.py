@@ -39,7 +39,7 @@ MOST = 250
 NO_ROOM = -1_000_000  # what a room says of a worker that takes nothing at all
 PATIENCE = 0.250
 _SMOOTHING = 0.1
-_PAUSE_FIRST, _PAUSE_MOST = 0.05, 5.0
+_PAUSE_FIRST, _PAUSE_MOST = 0.05, 2.0  # a store that is back is noticed within two seconds
 
 
 class Fetcher:

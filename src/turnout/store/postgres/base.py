@@ -42,8 +42,17 @@ def schema_text(schema: str) -> str:
     files = resources.files(_PACKAGE)
     names = ("001_initial.sql", "functions.sql")
     parts = [files.joinpath(name).read_text("utf-8") for name in names]
-    head = in_schema("CREATE SCHEMA IF NOT EXISTS turnout.", schema).rstrip(".")
-    return "\n".join([f"{head};\n", *(in_schema(part, schema) for part in parts)])
+    return "\n".join([_schema_head(schema), *(in_schema(part, schema) for part in parts)])
+
+
+def _schema_head(schema: str) -> str:
+    # IF NOT EXISTS would ask for the right to create schemas also where this one exists.
+    name = in_schema("turnout.", schema).rstrip(".")
+    text = name.replace("'", "''")
+    return (
+        f"DO $make$ BEGIN IF to_regnamespace('{text}') IS NULL THEN CREATE SCHEMA {name}; "
+        "END IF; END $make$;\n"
+    )
 
 
 class Turn:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from psycopg import errors
+
 from turnout.errors import SchemaError, StoreUnavailable
 from turnout.store.postgres.base import VERSION, in_schema, schema_text
 
@@ -17,18 +19,27 @@ _LOCK_TIMEOUT = "10s"
 def migrate(connection: Connection, schema: str) -> None:
     """Bring the schema to VERSION; safe to repeat, to race, and beside running workers.
 
-    Raises SchemaError for a newer one and for a schema that holds somebody else's tables.
+    Raises SchemaError for a newer one and for a schema that holds somebody else's tables,
+    StoreUnavailable when another holds what it must lock.
     """
     if connection.info.server_version < _OLDEST:
         msg = f"PostgreSQL {connection.info.server_version // 10_000} is too old: Turnout needs 13"
         raise StoreUnavailable(msg)
     if schema_version(connection, schema) == VERSION:
         return
-    with connection.transaction():
-        connection.execute(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'")
-        connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (f"turnout {schema}",))
-        if schema_version(connection, schema) < VERSION:
-            connection.execute(schema_text(schema).encode())
+    try:
+        with connection.transaction():
+            connection.execute(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'")
+            connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (f"turnout {schema}",))
+            if schema_version(connection, schema) < VERSION:
+                connection.execute(schema_text(schema).encode())
+    except errors.LockNotAvailable as error:
+        msg = (
+            f"the schema {schema!r} could not be locked within {_LOCK_TIMEOUT}: another migration "
+            "or a long transaction holds it (pg_stat_activity tells which); nothing was changed, "
+            "run `turnout migrate` again when it has ended"
+        )
+        raise StoreUnavailable(msg) from error
 
 
 def schema_version(connection: Connection, schema: str) -> int:

@@ -9,10 +9,12 @@ deaf after the server is back.)
 from __future__ import annotations
 
 import os
+import random
 import threading
+import time
 from collections import deque
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg
 from psycopg import errors
@@ -21,8 +23,9 @@ from psycopg.types.string import TextLoader
 from turnout.errors import StoreBusy, StoreError, StoreUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
+T = TypeVar("T")
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 _SETTINGS: dict[str, Any] = {
@@ -34,6 +37,7 @@ _SETTINGS: dict[str, Any] = {
     "tcp_user_timeout": 20_000,  # milliseconds: a cable that was pulled must not deafen a worker
 }
 _MOST_IDLE = 8
+_TRIES = 4
 
 
 class _UuidText(TextLoader):
@@ -79,6 +83,11 @@ class Connections:
         with translated():
             connection = psycopg.connect(self._conninfo, autocommit=True, **_SETTINGS)
             connection.adapters.register_loader("uuid", _UuidText)
+            try:
+                _prepare(connection)
+            except BaseException:
+                _close(connection)
+                raise
             return connection
 
     def _take_back(self, connection: Connection) -> None:
@@ -103,6 +112,24 @@ class Connections:
 _inherited: list[object] = []
 
 
+def _prepare(connection: Connection) -> None:
+    """Make a new connection what our statements take for granted.
+
+    A pooler between us and the server invents the process id that it told us. One that pools
+    transactions hands each statement to another session: nothing may be prepared in one, nor set.
+    """
+    row = connection.execute(
+        "SELECT pg_backend_pid(), current_setting('default_transaction_isolation')"
+    ).fetchone()
+    process, isolation = row or (0, "")
+    if process != connection.info.backend_pid:
+        connection.prepare_threshold = None
+    elif isolation != "read committed":
+        # Each verb is right at this level. At a higher one, which a role or a database may have as
+        # its default, claims that meet would fail where they now step aside.
+        connection.execute("SET default_transaction_isolation = 'read committed'")
+
+
 def _close(connection: Connection) -> None:
     with suppress(psycopg.Error):
         connection.close()
@@ -117,7 +144,8 @@ def translated() -> Iterator[None]:
         raise translate(error) from error
 
 
-_BUSY = (errors.LockNotAvailable, errors.DeadlockDetected, errors.SerializationFailure)
+_UNDONE = (errors.DeadlockDetected, errors.SerializationFailure)
+_BUSY = (*_UNDONE, errors.LockNotAvailable, errors.QueryCanceled)
 _AWAY = (
     psycopg.InterfaceError,
     errors.AdminShutdown,
@@ -125,7 +153,6 @@ _AWAY = (
     errors.CannotConnectNow,
     errors.TooManyConnections,
     errors.IdleInTransactionSessionTimeout,
-    errors.QueryCanceled,
 )
 _ADVICE: dict[type[psycopg.Error], str] = {
     errors.ReadOnlySqlTransaction: "it is read-only, as a standby is: give the primary's address",
@@ -154,3 +181,15 @@ def translate(error: psycopg.Error) -> StoreError:
     if (error.sqlstate or "").startswith(("08", "57", "53")):
         return StoreUnavailable(f"PostgreSQL cannot be used now: {text}")
     return StoreError(f"PostgreSQL refused: {text}")
+
+
+def repeated(transaction: Callable[[], T]) -> T:
+    """Run a whole transaction; again when the server undid it to let another one through."""
+    for attempt in range(1, _TRIES):
+        try:
+            return transaction()
+        except StoreBusy as error:
+            if not isinstance(error.__cause__, _UNDONE):
+                raise
+            time.sleep(random.uniform(0, 0.01 * 2**attempt))
+    return transaction()

@@ -1,7 +1,7 @@
 -- Every statement of the PostgreSQL adapter outside its functions, by verb.
 
 -- name: enqueue
-SELECT taken, sleepers FROM turnout.enqueue_1(%s::uuid[], %s::text[], %s::text[], %s::text[],
+SELECT taken::text[], sleepers FROM turnout.enqueue_1(%s::uuid[], %s::text[], %s::text[], %s::text[],
     %s::integer[], %s::float8[], %s::float8[], %s::text[], %s::text[], %s::text[], %s::float8[],
     %s::float8, %s::text);
 

@@ -165,7 +165,9 @@ def _final(turn: Turn, where: JobFilter, state: State, after: JobId | None) -> I
     values.append(state.value)
     if where.error is not None:
         # By its whole name, or by the last part alone.
-        terms.append("(error = %s OR (strpos(%s, '.') = 0 AND split_part(error, '.', -1) = %s))")
+        # split_part takes a field from the end only since PostgreSQL 14
+        last = "substring(error from '[^.]*$')"
+        terms.append(f"(error = %s OR (strpos(%s, '.') = 0 AND {last} = %s))")
         values += [where.error] * 3
     select = f"SELECT {_FINAL_COLUMNS} FROM turnout.final"  # noqa: S608
     for row in _pages(turn, select, (terms, values), after):

@@ -44,7 +44,7 @@ from turnout.store.postgres import checks
 from turnout.store.postgres.base import Turn, queries_of, schema_text
 from turnout.store.postgres.bell import POLL, Bell, Pacer
 from turnout.store.postgres.change import change
-from turnout.store.postgres.connection import Connections
+from turnout.store.postgres.connection import Connections, repeated
 from turnout.store.postgres.count import count
 from turnout.store.postgres.enqueue import enqueue_values, read_ids
 from turnout.store.postgres.exchange import Batch
@@ -53,7 +53,7 @@ from turnout.store.postgres.recent import Recent
 from turnout.store.postgres.records import find
 from turnout.store.postgres.upkeep import heartbeat, prune, reap
 from turnout.store.postgres.url import place, read_url
-from turnout.store.postgres.within import IDENTITY, Borrowed, refusals
+from turnout.store.postgres.within import Home, Statement, borrow, identity, is_async, record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -79,7 +79,7 @@ class PostgresStore:
         self._bells: dict[str, Bell] = {}
         self._recent = Recent()
         self._in_doubt: dict[str, int] = {}
-        self._identity: tuple[object, ...] | None = None
+        self._home = Home(lambda: self._write(identity, 0.0))
         self._ready = False
         self._setup_lock = threading.Lock()
 
@@ -106,7 +106,6 @@ class PostgresStore:
         with self._setup_lock:
             with self._connections.lend() as connection:
                 checks.migrate(connection, self.schema)
-                self._identity = tuple(connection.execute(IDENTITY).fetchone() or ())
             self._ready = True
 
     def close(self) -> None:
@@ -138,8 +137,11 @@ class PostgresStore:
             yield connection
 
     def _write(self, verb: Callable[[Turn], T], now: float | None) -> T:
-        with self._lend() as connection, connection.transaction():
-            return verb(Turn(connection, self._queries, now))
+        def write() -> T:
+            with self._lend() as connection, connection.transaction():
+                return verb(Turn(connection, self._queries, now))
+
+        return repeated(write)
 
     def _look(self, verb: Callable[[Turn], T], now: float | None) -> T:
         with self._lend() as connection, connection.transaction():
@@ -154,34 +156,39 @@ class PostgresStore:
         """Record jobs in a transaction of their own, or in the caller's."""
         if not jobs:
             return []
-        check_batch(jobs)
-        if now is not None or any(job.run_at is not None for job in jobs):
-            self._marks.clear()
         if within is not None:
-            return self._enqueue_within(jobs, within, now)
+            [(taken, _)] = record(within, self._home, self._enqueueing(jobs, now, self._channel))
+            return read_ids(jobs, taken)
+        values = self._enqueueing(jobs, now, None).values
+        return read_ids(jobs, repeated(lambda: self._enqueue(values)))
+
+    def _enqueue(self, values: tuple[object, ...]) -> list[JobId]:
         with self._lend() as connection:
-            values = enqueue_values(jobs, now, None)
+            taken: list[JobId]
             [(taken, sleepers)] = connection.execute(self._sql["enqueue"], values).fetchall()
             if sleepers and self._pacer.is_due():
                 connection.execute(self._sql["notify"], (self._channel,))
+        return taken
+
+    async def aenqueue(
+        self, jobs: Sequence[NewJob], *, within: object, now: float | None = None
+    ) -> list[JobId | None]:
+        """Record jobs in the caller's transaction, awaited where its connection is."""
+        if not jobs or not is_async(within):
+            return self.enqueue(jobs, within=within, now=now)
+        from turnout.store.postgres import within_async  # asyncio is for those who await
+
+        statement = self._enqueueing(jobs, now, self._channel)
+        [(taken, _)] = await within_async.record(within, self._home, statement)
         return read_ids(jobs, taken)
 
-    def _enqueue_within(
-        self, jobs: Sequence[NewJob], within: object, now: float | None
-    ) -> list[JobId | None]:
-        values = enqueue_values(jobs, now, self._channel)
-        with self._borrow(within) as borrowed:
-            [(taken, _)] = borrowed.rows(self._queries["enqueue"], values)
-        return read_ids(jobs, [JobId(str(job_id)) for job_id in taken])
-
-    @contextmanager
-    def _borrow(self, within: object) -> Iterator[Borrowed]:
-        if self._identity is None:
-            self.setup()
-        with refusals():
-            borrowed = Borrowed(within, self._identity or ())
-            with borrowed.all_or_nothing():
-                yield borrowed
+    def _enqueueing(
+        self, jobs: Sequence[NewJob], now: float | None, channel: str | None
+    ) -> Statement:
+        check_batch(jobs)
+        if now is not None or any(job.run_at is not None for job in jobs):
+            self._marks.clear()
+        return Statement(self._queries["enqueue"], enqueue_values(jobs, now, channel))
 
     def exchange(
         self,
@@ -195,12 +202,12 @@ class PostgresStore:
         """Settle and lease in one statement."""
         batch = Batch(outcomes)
         if within is not None:
-            with self._borrow(within) as borrowed:
+            with borrow(within, self._home) as borrowed:
                 query = self._queries["exchange"]
 
                 def run(values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
                     # The caller's own writes commit with this: they wait for the disk.
-                    return borrowed.rows(query, (*values[:2], False, *values[3:]))
+                    return borrowed(query, (*values[:2], False, *values[3:]))
 
                 return self._converse(run, epoch, batch, None, now)
         try:

@@ -1,8 +1,8 @@
 """The caller's own transaction: enqueue on the connection that the application writes with.
 
 Both must live in one file, because a commit over two WAL files is not atomic. Taken are a `sqlite3`
-connection, and SQLAlchemy's Session, Connection and (inside its own greenlet) AsyncSession.
-SQLAlchemy is not imported: whoever hands one in has done that.
+connection, and SQLAlchemy's Session and Connection over that driver. SQLAlchemy is not imported:
+whoever hands one in has done that.
 """
 
 from __future__ import annotations
@@ -80,19 +80,23 @@ class Borrowed:
         self._begin()
 
     def _take_sqlalchemy(self, given: Any) -> None:
-        given = _unscoped(given)
-        session = getattr(given, "sync_session", None) or getattr(given, "sync_connection", given)
+        session = _unscoped(given)
+        if hasattr(session, "run_sync"):
+            raise WithinError(_not_awaited(given))
         connection = session.connection() if hasattr(session, "get_bind") else session
         if not hasattr(connection, "exec_driver_sql"):
             msg = (
                 "within= takes a sqlite3.Connection or SQLAlchemy's Session or Connection, "
-                f"got {type(given).__name__}"
+                f"got {type(given).__module__}.{type(given).__name__}"
             )
             raise WithinError(msg)
         self._session = session
         self.execute = lambda sql, values=(): connection.exec_driver_sql(sql, tuple(values))
         raw = getattr(getattr(connection, "connection", None), "driver_connection", None)
-        self._raw = raw if isinstance(raw, sqlite3.Connection) else None
+        if not isinstance(raw, sqlite3.Connection):
+            # A SAVEPOINT without a BEGIN is a transaction of its own, and only sqlite3 says which.
+            raise WithinError(_not_awaited(raw))
+        self._raw = raw
         self.executemany = lambda sql, rows: (
             connection.exec_driver_sql(sql, list(rows)) if rows else None
         )
@@ -145,6 +149,13 @@ class Borrowed:
             event.listen(self._session, "after_commit", _on_commit)
             event.listen(self._session, "after_rollback", _on_rollback)
         _due[self._session] = call
+
+
+def _not_awaited(given: object) -> str:
+    return (
+        f"jobs in SQLite join transactions of sqlite3 itself, this is of {type(given).__module__}: "
+        "write both through a plain sqlite3 connection or Session, or enqueue after the commit"
+    )
 
 
 def _unscoped(session: Any) -> Any:
