@@ -14,6 +14,7 @@ import psycopg
 from psycopg.rows import tuple_row
 
 from turnout.errors import WithinError
+from turnout.store.commits import plain_session
 from turnout.store.postgres.connection import translate
 
 if TYPE_CHECKING:
@@ -90,8 +91,7 @@ def _runner(given: Any) -> Any:
                 return cursor.fetchall() if cursor.description else []
 
         return run
-    session = _unscoped(given)
-    session = getattr(session, "sync_session", None) or getattr(session, "sync_connection", session)
+    session = plain_session(given)
     bound = session.connection() if hasattr(session, "get_bind") else session
     if not hasattr(bound, "exec_driver_sql"):
         msg = (
@@ -105,11 +105,6 @@ def _runner(given: Any) -> Any:
         return [tuple(row) for row in result.fetchall()] if result.returns_rows else []
 
     return run_sqlalchemy
-
-
-def _unscoped(session: Any) -> Any:
-    registry = getattr(session, "registry", None)  # a scoped_session's
-    return registry() if callable(registry) else session
 
 
 @contextmanager
