@@ -3,6 +3,9 @@
 -- name: enqueue
 CALL turnout_enqueue_1(%(jobs)s, %(first)s, %(last)s, %(counts)s, %(now)s, %(host)s)
 
+-- name: put_level
+INSERT IGNORE INTO turnout_level (queue, level) VALUES (%(1)s, %(2)s)
+
 -- name: exchange
 CALL turnout_exchange_1(%(epoch)s, %(now)s, %(leases)s, %(plain)s, %(back)s, %(counts)s,
     %(traces)s, %(others)s, %(fence)s, %(queues)s, %(limit)s, %(marks)s, %(sweep)s)
@@ -43,6 +46,7 @@ SELECT fence, leased_at, ids, epoch FROM turnout_lease WHERE epoch IN %(1)s ORDE
 
 -- name: held_jobs
 SELECT id, task, queue, crashes, attempt, trail FROM turnout_job WHERE id IN %(2)s
+FOR UPDATE
 
 -- name: conclude_held
 CALL turnout_conclude_1(%(1)s, 'running', NULL, %(2)s)

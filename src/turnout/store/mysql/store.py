@@ -81,6 +81,7 @@ class MySQLStore:
         self._bells: dict[str, Bell] = {}
         self._woken: dict[str, bool] = {}
         self._in_doubt: dict[str, int] = {}
+        self._levels: set[tuple[str, int]] = set()
         self._identity: tuple[object, ...] | None = None
         self._ready = False
         self._setup_lock = threading.Lock()
@@ -186,11 +187,19 @@ class MySQLStore:
     def _enqueue_within(
         self, jobs: Sequence[NewJob], within: object, now: float | None
     ) -> list[JobId | None]:
+        self._make_levels(jobs)
         with self._borrow(within) as borrowed:
             call = lambda values: borrowed.rows(self._queries["enqueue"], values)  # noqa: E731
             ids, bells = enqueue(call, jobs, now, self._host)
         borrowed.after_commit(lambda: ring(bells))
         return ids
+
+    def _make_levels(self, jobs: Sequence[NewJob]) -> None:
+        """Note new priorities ahead: in a caller's long transaction they would hold others up."""
+        new = {(job.queue, -job.priority) for job in jobs} - self._levels
+        for level in sorted(new):
+            self._write(lambda turn, level=level: turn.do("put_level", *level), 0.0)  # type: ignore[misc]
+            self._levels.add(level)
 
     @contextmanager
     def _borrow(self, within: object) -> Iterator[Borrowed]:
