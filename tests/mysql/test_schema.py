@@ -88,9 +88,12 @@ def test_migrations_that_race_make_one_schema(url, blank):
 def test_a_migration_that_stays_at_it_is_waited_for_so_long(url, blank, monkeypatch):
     monkeypatch.setattr(checks, "_LOCK_TIMEOUT", 0)
     where, _ = read_url(url)
-    with Connections(where).lend() as first, checks._locked(first, blank):
-        with pytest.raises(StoreBusy, match="another migration"):
-            MySQLStore.from_url(url).setup()
+    with (
+        Connections(where).lend() as first,
+        checks._locked(first, blank),
+        pytest.raises(StoreBusy, match="another migration"),
+    ):
+        MySQLStore.from_url(url).setup()
     MySQLStore.from_url(url).setup()
 
 

@@ -21,6 +21,7 @@ _OLDEST = {"MariaDB": (10, 6), "MySQL": (8, 0)}
 _LOCK_TIMEOUT = 10
 _NO_TABLE, _NO_COLUMN = 1146, 1054
 _SMALL_PACKET = 4_194_304
+_NONE = -1
 
 
 def product(connection: Connection) -> tuple[str, tuple[int, ...]]:
@@ -46,7 +47,10 @@ def migrate(connection: Connection, prefix: str) -> None:
     if schema_version(connection, prefix) == VERSION:
         return
     with _locked(connection, prefix):
-        if schema_version(connection, prefix) < VERSION:
+        now = schema_version(connection, prefix)
+        if now == _NONE:
+            _refuse_strangers(connection, prefix)
+        if now < VERSION:
             for step in schema_steps(prefix):
                 run(connection, step)
 
@@ -65,15 +69,14 @@ def _locked(connection: Connection, prefix: str) -> Iterator[None]:
 
 
 def schema_version(connection: Connection, prefix: str) -> int:
-    """Return the schema's number, 0 where there is none of ours or an unfinished one."""
+    """Return the schema's number; 0 where it is unfinished, less where none of it is ours."""
     query = f"SELECT value FROM {prefix}meta WHERE name = 'schema'"  # noqa: S608
     try:
         rows = run(connection, query)
     except Error as error:
         if number_of(error) not in {_NO_TABLE, _NO_COLUMN}:
             raise
-        _refuse_strangers(connection, prefix)
-        return 0
+        return _NONE
     if not rows:
         return 0
     if not str(rows[0][0]).isdigit():
