@@ -3,7 +3,8 @@
 -- migration runs. `$$` ends each, for a console after DELIMITER $$.
 --
 -- A list of ids is text with commas. To join with one it is made a JSON array, read by JSON_TABLE;
--- STRAIGHT_JOIN because the optimizer takes such a table for 40 rows and likes to begin with ours.
+-- STRAIGHT_JOIN because the optimizer takes such a table for 40 rows and likes to begin with ours;
+-- FORCE INDEX because it then scans ours when it is small, and would wait for rows of others.
 -- `DELETE ... WHERE id IN (SELECT ...)` would walk the whole table once for each row.
 --
 -- A question is `SELECT EXISTS (...) INTO`: as `IF EXISTS (...)` it would lock what it looks at, and
@@ -22,24 +23,24 @@ BEGIN
     INSERT INTO turnout_ready (queue, level, run_at, id)
         SELECT j.queue, -j.priority, j.run_at, j.id
         FROM JSON_TABLE(v_ids, '$[*]' COLUMNS (id :id PATH '$')) t
-        STRAIGHT_JOIN turnout_job j ON j.id = t.id WHERE j.run_at <= p_now
+        STRAIGHT_JOIN turnout_job j FORCE INDEX (PRIMARY) ON j.id = t.id WHERE j.run_at <= p_now
         LOCK IN SHARE MODE;
     INSERT INTO turnout_scheduled (run_at, id)
         SELECT j.run_at, j.id
         FROM JSON_TABLE(v_ids, '$[*]' COLUMNS (id :id PATH '$')) t
-        STRAIGHT_JOIN turnout_job j ON j.id = t.id WHERE j.run_at > p_now
+        STRAIGHT_JOIN turnout_job j FORCE INDEX (PRIMARY) ON j.id = t.id WHERE j.run_at > p_now
         LOCK IN SHARE MODE;
     INSERT IGNORE INTO turnout_level (queue, level)
         SELECT j.queue, -j.priority
         FROM JSON_TABLE(v_ids, '$[*]' COLUMNS (id :id PATH '$')) t
-        STRAIGHT_JOIN turnout_job j ON j.id = t.id
+        STRAIGHT_JOIN turnout_job j FORCE INDEX (PRIMARY) ON j.id = t.id
         WHERE NOT EXISTS (SELECT 1 FROM turnout_level l
             WHERE l.queue = j.queue AND l.level = -j.priority)
         GROUP BY j.queue, j.priority LOCK IN SHARE MODE;
     INSERT INTO turnout_delta (queue, what, amount)
         SELECT j.queue, IF(j.run_at <= p_now, 'ready', 'scheduled') AS place, COUNT(*)
         FROM JSON_TABLE(v_ids, '$[*]' COLUMNS (id :id PATH '$')) t
-        STRAIGHT_JOIN turnout_job j ON j.id = t.id GROUP BY j.queue, place LOCK IN SHARE MODE;
+        STRAIGHT_JOIN turnout_job j FORCE INDEX (PRIMARY) ON j.id = t.id GROUP BY j.queue, place LOCK IN SHARE MODE;
 END $$
 
 -- Takes a queued job out of its claim tree and tells from which; null when it stood in neither.
@@ -75,7 +76,7 @@ BEGIN
     INSERT INTO turnout_delta (queue, what, amount)
         SELECT j.queue, p_from, -COUNT(*)
         FROM JSON_TABLE(p_ends, '$[*]' COLUMNS (id :id PATH '$.id')) e
-        STRAIGHT_JOIN turnout_job j ON j.id = e.id GROUP BY j.queue LOCK IN SHARE MODE;
+        STRAIGHT_JOIN turnout_job j FORCE INDEX (PRIMARY) ON j.id = e.id GROUP BY j.queue LOCK IN SHARE MODE;
     SELECT GROUP_CONCAT(e.id) INTO v_back FROM JSON_TABLE(p_ends, '$[*]' COLUMNS (
         id :id PATH '$.id', state VARCHAR(16) PATH '$.state')) e WHERE e.state = 'queued';
     IF v_back IS NOT NULL THEN
@@ -83,7 +84,7 @@ BEGIN
             id :id PATH '$.id', state VARCHAR(16) PATH '$.state',
             attempt INT PATH '$.attempt', crashes INT PATH '$.crashes',
             trail :text PATH '$.trail', run_at DOUBLE PATH '$.run_at')) e
-        STRAIGHT_JOIN turnout_job j ON j.id = e.id
+        STRAIGHT_JOIN turnout_job j FORCE INDEX (PRIMARY) ON j.id = e.id
         SET j.attempt = COALESCE(e.attempt, j.attempt), j.crashes = COALESCE(e.crashes, j.crashes),
             j.trail = COALESCE(e.trail, j.trail), j.run_at = COALESCE(e.run_at, j.run_at)
         WHERE e.state = 'queued';
@@ -105,40 +106,40 @@ BEGIN
             error :long PATH '$.error',
             reason :text PATH '$.reason', result :text PATH '$.result',
             forget INT PATH '$.forget')) e
-        STRAIGHT_JOIN turnout_job j ON j.id = e.id
+        STRAIGHT_JOIN turnout_job j FORCE INDEX (PRIMARY) ON j.id = e.id
         WHERE e.state <> 'queued' AND COALESCE(e.forget, 0) = 0 LOCK IN SHARE MODE;
     INSERT INTO turnout_delta (queue, what, bucket, amount)
         SELECT j.queue, e.state, 0, COUNT(*)
         FROM JSON_TABLE(p_ends, '$[*]' COLUMNS (id :id PATH '$.id',
             state VARCHAR(16) PATH '$.state', forget INT PATH '$.forget')) e
-        STRAIGHT_JOIN turnout_job j ON j.id = e.id
+        STRAIGHT_JOIN turnout_job j FORCE INDEX (PRIMARY) ON j.id = e.id
         WHERE e.state <> 'queued' AND COALESCE(e.forget, 0) = 0 GROUP BY j.queue, e.state
         LOCK IN SHARE MODE;
     INSERT INTO turnout_delta (queue, what, bucket, amount)
         SELECT j.queue, 'finished', FLOOR(p_now / 10), COUNT(*)
         FROM JSON_TABLE(p_ends, '$[*]' COLUMNS (id :id PATH '$.id',
             state VARCHAR(16) PATH '$.state')) e
-        STRAIGHT_JOIN turnout_job j ON j.id = e.id WHERE e.state <> 'queued' GROUP BY j.queue
+        STRAIGHT_JOIN turnout_job j FORCE INDEX (PRIMARY) ON j.id = e.id WHERE e.state <> 'queued' GROUP BY j.queue
         LOCK IN SHARE MODE;
     SELECT CONCAT('[', GROUP_CONCAT(JSON_ARRAY(j.unique_key, j.id)), ']') INTO v_keys
         FROM JSON_TABLE(p_ends, '$[*]' COLUMNS (id :id PATH '$.id',
             state VARCHAR(16) PATH '$.state')) e
-        STRAIGHT_JOIN turnout_job j ON j.id = e.id
+        STRAIGHT_JOIN turnout_job j FORCE INDEX (PRIMARY) ON j.id = e.id
         WHERE e.state <> 'queued' AND j.unique_key IS NOT NULL LOCK IN SHARE MODE;
     IF v_keys IS NOT NULL THEN
         DELETE u FROM JSON_TABLE(v_keys, '$[*]' COLUMNS (name :key PATH '$[0]', id :id PATH '$[1]')) k
-            STRAIGHT_JOIN turnout_uniq u ON u.name = CAST(k.name AS BINARY)
+            STRAIGHT_JOIN turnout_uniq u FORCE INDEX (PRIMARY) ON u.name = CAST(k.name AS BINARY)
             WHERE u.id = k.id AND u.until <> 'time';
     END IF;
     DELETE p FROM JSON_TABLE(p_ends, '$[*]' COLUMNS (id :id PATH '$.id',
             state VARCHAR(16) PATH '$.state')) e
-        STRAIGHT_JOIN turnout_progress p ON p.id = e.id WHERE e.state <> 'queued';
+        STRAIGHT_JOIN turnout_progress p FORCE INDEX (PRIMARY) ON p.id = e.id WHERE e.state <> 'queued';
     DELETE c FROM JSON_TABLE(p_ends, '$[*]' COLUMNS (id :id PATH '$.id',
             state VARCHAR(16) PATH '$.state')) e
-        STRAIGHT_JOIN turnout_cancel c ON c.id = e.id WHERE e.state <> 'queued';
+        STRAIGHT_JOIN turnout_cancel c FORCE INDEX (PRIMARY) ON c.id = e.id WHERE e.state <> 'queued';
     DELETE j FROM JSON_TABLE(p_ends, '$[*]' COLUMNS (id :id PATH '$.id',
             state VARCHAR(16) PATH '$.state')) e
-        STRAIGHT_JOIN turnout_job j ON j.id = e.id WHERE e.state <> 'queued';
+        STRAIGHT_JOIN turnout_job j FORCE INDEX (PRIMARY) ON j.id = e.id WHERE e.state <> 'queued';
 END $$
 
 -- Makes due scheduled jobs claimable, at most a thousand.
@@ -153,11 +154,11 @@ BEGIN
     IF v_due IS NOT NULL THEN
         CALL turnout_place_1(v_due, p_now);
         DELETE s FROM JSON_TABLE(v_rows, '$[*]' COLUMNS (run_at DOUBLE PATH '$[0]', id :id PATH '$[1]')) t
-            STRAIGHT_JOIN turnout_scheduled s ON s.run_at = t.run_at AND s.id = t.id;
+            STRAIGHT_JOIN turnout_scheduled s FORCE INDEX (PRIMARY) ON s.run_at = t.run_at AND s.id = t.id;
         INSERT INTO turnout_delta (queue, what, amount)
             SELECT j.queue, 'scheduled', -COUNT(*)
             FROM JSON_TABLE(v_rows, '$[*]' COLUMNS (id :id PATH '$[1]')) t
-            STRAIGHT_JOIN turnout_job j ON j.id = t.id GROUP BY j.queue LOCK IN SHARE MODE;
+            STRAIGHT_JOIN turnout_job j FORCE INDEX (PRIMARY) ON j.id = t.id GROUP BY j.queue LOCK IN SHARE MODE;
     END IF;
 END $$
 
@@ -224,12 +225,12 @@ BEGIN
             SELECT s.queue, s.what, s.bucket, s.amount FROM (
                 SELECT d.queue, d.what, d.bucket, SUM(d.amount) AS amount
                 FROM JSON_TABLE(v_rows, '$[*]' COLUMNS (n BIGINT PATH '$')) t
-                STRAIGHT_JOIN turnout_delta d ON d.n = t.n
+                STRAIGHT_JOIN turnout_delta d FORCE INDEX (PRIMARY) ON d.n = t.n
                 GROUP BY d.queue, d.what, d.bucket LOCK IN SHARE MODE) s
             ORDER BY s.queue, s.what, s.bucket
             ON DUPLICATE KEY UPDATE amount = turnout_tally.amount + VALUES(amount);
         DELETE d FROM JSON_TABLE(v_rows, '$[*]' COLUMNS (n BIGINT PATH '$')) t
-            STRAIGHT_JOIN turnout_delta d ON d.n = t.n;
+            STRAIGHT_JOIN turnout_delta d FORCE INDEX (PRIMARY) ON d.n = t.n;
     END IF;
 END $$
 
@@ -269,9 +270,9 @@ main: BEGIN
     IF v_known THEN
         SELECT EXISTS (
             SELECT 1 FROM JSON_TABLE(p_jobs, '$[*]' COLUMNS (id :id PATH '$[0]')) u
-                STRAIGHT_JOIN turnout_job j ON j.id = u.id
+                STRAIGHT_JOIN turnout_job j FORCE INDEX (PRIMARY) ON j.id = u.id
             UNION ALL SELECT 1 FROM JSON_TABLE(p_jobs, '$[*]' COLUMNS (id :id PATH '$[0]')) u
-                STRAIGHT_JOIN turnout_final f ON f.id = u.id
+                STRAIGHT_JOIN turnout_final f FORCE INDEX (PRIMARY) ON f.id = u.id
             UNION ALL SELECT 1 FROM turnout_trace r
                 STRAIGHT_JOIN JSON_TABLE(r.body, '$[*]' COLUMNS (id :id PATH '$[0]')) e
                 STRAIGHT_JOIN JSON_TABLE(p_jobs, '$[*]' COLUMNS (id :id PATH '$[0]')) u ON u.id = e.id
@@ -279,10 +280,10 @@ main: BEGIN
         ) INTO v_known;
         IF v_known THEN
             SELECT 'known', u.id FROM JSON_TABLE(p_jobs, '$[*]' COLUMNS (id :id PATH '$[0]')) u
-                STRAIGHT_JOIN turnout_job j ON j.id = u.id
+                STRAIGHT_JOIN turnout_job j FORCE INDEX (PRIMARY) ON j.id = u.id
             UNION SELECT 'known', u.id
                 FROM JSON_TABLE(p_jobs, '$[*]' COLUMNS (id :id PATH '$[0]')) u
-                STRAIGHT_JOIN turnout_final f ON f.id = u.id
+                STRAIGHT_JOIN turnout_final f FORCE INDEX (PRIMARY) ON f.id = u.id
             UNION SELECT 'known', e.id FROM turnout_trace r
                 STRAIGHT_JOIN JSON_TABLE(r.body, '$[*]' COLUMNS (id :id PATH '$[0]')) e
                 STRAIGHT_JOIN JSON_TABLE(p_jobs, '$[*]' COLUMNS (id :id PATH '$[0]')) u ON u.id = e.id
@@ -432,14 +433,14 @@ main: BEGIN
         IF v_any THEN
             SELECT GROUP_CONCAT(p.id) INTO v_progress
                 FROM JSON_TABLE(p_plain, '$[*]' COLUMNS (id :id PATH '$')) t
-                STRAIGHT_JOIN turnout_progress p ON p.id = t.id;
+                STRAIGHT_JOIN turnout_progress p FORCE INDEX (PRIMARY) ON p.id = t.id;
         END IF;
         SELECT EXISTS (SELECT 1 FROM turnout_cancel) INTO v_any;
         IF v_any THEN
             SELECT GROUP_CONCAT(c.id) INTO v_cancelled FROM (
                 SELECT t.id FROM JSON_TABLE(p_plain, '$[*]' COLUMNS (id :id PATH '$')) t
                 UNION ALL SELECT t.id FROM JSON_TABLE(p_back, '$[*]' COLUMNS (id :id PATH '$')) t
-            ) s STRAIGHT_JOIN turnout_cancel c ON c.id = s.id;
+            ) s STRAIGHT_JOIN turnout_cancel c FORCE INDEX (PRIMARY) ON c.id = s.id;
         END IF;
         IF v_missing <> '' OR v_progress IS NOT NULL OR v_cancelled IS NOT NULL THEN
             SELECT 'missing', v_missing UNION ALL SELECT 'progress', v_progress
@@ -451,7 +452,7 @@ main: BEGIN
             CALL turnout_conclude_1(p_others, 'running', v_name, v_now);
         END IF;
         DELETE j FROM JSON_TABLE(p_plain, '$[*]' COLUMNS (id :id PATH '$')) t
-            STRAIGHT_JOIN turnout_job j ON j.id = t.id;
+            STRAIGHT_JOIN turnout_job j FORCE INDEX (PRIMARY) ON j.id = t.id;
         SET v_i = 0;
         WHILE v_i < v_count DO
             SET v_fence = JSON_VALUE(p_leases, CONCAT('$[', v_i, '][0]'));
@@ -508,7 +509,7 @@ main: BEGIN
                 IF v_got > 0 THEN
                     DELETE r FROM JSON_TABLE(v_rows, '$[*]' COLUMNS (
                             run_at DOUBLE PATH '$[0]', id :id PATH '$[1]')) t
-                        STRAIGHT_JOIN turnout_ready r ON r.queue = v_queue AND r.level = v_level
+                        STRAIGHT_JOIN turnout_ready r FORCE INDEX (PRIMARY) ON r.queue = v_queue AND r.level = v_level
                             AND r.run_at = t.run_at AND r.id = t.id;
                     INSERT INTO turnout_delta (queue, what, amount)
                         VALUES (v_queue, 'ready', -v_got), (v_queue, 'running', v_got);
@@ -524,7 +525,7 @@ main: BEGIN
         IF EXISTS (SELECT 1 FROM turnout_uniq WHERE until = 'start') THEN
             DELETE u FROM JSON_TABLE(CONCAT('["', REPLACE(v_ids, ',', '","'), '"]'),
                     '$[*]' COLUMNS (id :id PATH '$')) t
-                STRAIGHT_JOIN turnout_uniq u ON u.until = 'start' AND u.id = t.id;
+                STRAIGHT_JOIN turnout_uniq u FORCE INDEX (start) ON u.until = 'start' AND u.id = t.id;
         END IF;
         INSERT INTO turnout_lease (fence, epoch, leased_at, ids)
             SELECT p_fence, p_epoch, v_now, GROUP_CONCAT(t.id ORDER BY t.id)
@@ -536,5 +537,5 @@ main: BEGIN
             CASE j.unique_until WHEN 'finish' THEN j.unique_key END, p_fence + 0)
         FROM JSON_TABLE(CONCAT('["', REPLACE(v_ids, ',', '","'), '"]'),
             '$[*]' COLUMNS (n FOR ORDINALITY, id :id PATH '$')) t
-        STRAIGHT_JOIN turnout_job j ON j.id = t.id ORDER BY t.n LOCK IN SHARE MODE;
+        STRAIGHT_JOIN turnout_job j FORCE INDEX (PRIMARY) ON j.id = t.id ORDER BY t.n LOCK IN SHARE MODE;
 END $$
