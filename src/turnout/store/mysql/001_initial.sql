@@ -75,6 +75,7 @@ CREATE TABLE IF NOT EXISTS turnout_uniq (
     id :id NOT NULL,
     until VARCHAR(8) NOT NULL,
     expires_at DOUBLE,
+    claim BIGINT UNSIGNED NOT NULL DEFAULT 0, -- whose insert it was: the id may have come before
     KEY start (until, id),
     KEY age (expires_at)
 ) :table;

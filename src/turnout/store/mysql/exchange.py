@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec.structs import astuple
 
 from turnout.job import JobId, LeasedJob, State
 from turnout.store.server.outcomes import Batch, ending, trace_row
@@ -20,7 +21,11 @@ _NOTHING = dict.fromkeys(("leases", "plain", "back", "counts", "traces", "others
 _NO_LEASE: dict[str, Any] = dict.fromkeys(("fence", "queues", "limit", "marks")) | {"sweep": 0}
 
 
-_decode_row = msgspec.json.Decoder(tuple).decode
+class _Row(LeasedJob, array_like=True, frozen=True, gc=False):
+    """A leased job as the server writes it."""
+
+
+_decode_row = msgspec.json.Decoder(_Row).decode
 
 
 def settle_values(batch: Batch) -> dict[str, Any]:
@@ -75,7 +80,7 @@ class Answer:
         self.lost = False
         for what, text in rows:
             if what == "job" and text is not None:
-                self.leased.append(LeasedJob(*_decode_row(text)))
+                self.leased.append(LeasedJob(*astuple(_decode_row(text))))
             elif what == "lost":
                 self.lost = True
             elif text:

@@ -248,7 +248,8 @@ SQL SECURITY INVOKER
 main: BEGIN
     DECLARE v_now DOUBLE DEFAULT COALESCE(p_now, :now);
     DECLARE v_taken, v_ids :ids DEFAULT '';
-    DECLARE v_id, v_holder :id;
+    DECLARE v_id :id;
+    DECLARE v_claim, v_found BIGINT UNSIGNED;
     DECLARE v_key :key;
     DECLARE v_until VARCHAR(8);
     DECLARE v_ttl DOUBLE;
@@ -298,13 +299,15 @@ main: BEGIN
             FETCH keyed INTO v_id, v_key, v_until, v_ttl;
             IF v_over THEN LEAVE claims; END IF;
             -- Assignments run from left to right: the age is the last to change.
-            INSERT INTO turnout_uniq (name, id, until, expires_at)
-                VALUES (v_key, v_id, v_until, v_now + v_ttl)
+            SET v_claim = UUID_SHORT();
+            INSERT INTO turnout_uniq (name, id, until, expires_at, claim)
+                VALUES (v_key, v_id, v_until, v_now + v_ttl, v_claim)
                 ON DUPLICATE KEY UPDATE id = IF(expires_at <= v_now, VALUES(id), id),
                     until = IF(expires_at <= v_now, VALUES(until), until),
+                    claim = IF(expires_at <= v_now, VALUES(claim), claim),
                     expires_at = IF(expires_at <= v_now, VALUES(expires_at), expires_at);
-            SELECT id INTO v_holder FROM turnout_uniq WHERE name = CAST(v_key AS BINARY) FOR UPDATE;
-            IF v_holder <> v_id THEN SET v_taken = CONCAT(v_taken, ',', v_id); END IF;
+            SELECT claim INTO v_found FROM turnout_uniq WHERE name = CAST(v_key AS BINARY) FOR UPDATE;
+            IF v_found <> v_claim THEN SET v_taken = CONCAT(v_taken, ',', v_id); END IF;
         END LOOP;
         CLOSE keyed;
     END IF;
