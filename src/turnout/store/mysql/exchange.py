@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from turnout.job import Want
     from turnout.store.server.marks import Mark
 
-_NOTHING = dict.fromkeys(("leases", "plain", "back", "counts", "traces", "others"))
+_NOTHING: dict[str, Any] = dict.fromkeys(("leases", "plain", "back", "counts", "traces", "others"))
 _NO_LEASE: dict[str, Any] = dict.fromkeys(("fence", "queues", "limit", "marks")) | {"sweep": 0}
 
 
@@ -74,14 +74,17 @@ def _json(values: list[Any]) -> str | None:
 class Answer:
     """The rows (what, text) that the procedure returned."""
 
-    def __init__(self, rows: Iterable[tuple[str, str | None]]) -> None:
-        self.leased: list[LeasedJob] = []
+    def __init__(self, rows: Iterable[tuple[str | int, str | None]]) -> None:
+        leased: list[tuple[int, str]] = []
         self.remarks: list[tuple[JobId, str]] = []
         self.lost = False
-        for what, text in rows:
-            if what == "job" and text is not None:
-                self.leased.append(LeasedJob(*astuple(_decode_row(text))))
+        for first, text in rows:
+            what = str(first)
+            if what.isdigit() and text is not None:
+                leased.append((int(what), text))
             elif what == "lost":
                 self.lost = True
             elif text:
                 self.remarks += [(JobId(job_id), what) for job_id in text.split(",")]
+        leased.sort()
+        self.leased = [LeasedJob(*astuple(_decode_row(text))) for _, text in leased]

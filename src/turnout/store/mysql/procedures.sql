@@ -351,7 +351,8 @@ main: BEGIN
         WHERE NOT w.ended AND w.host = p_host AND w.bell IS NOT NULL LIMIT 64);
 END $$
 
--- Settles a batch and leases the next. The answer's rows are (what, text): 'job' and a leased job;
+-- Settles a batch and leases the next. The answer's rows are (what, text): a number and a leased
+-- job, to be put into that order (by the server it would take a temporary file);
 -- 'lost' when the epoch is over; or, with nothing done at all, remarks that make the caller look
 -- again, each with ids: 'missing' from our leases, or with 'progress' or 'cancelled' and so no plain
 -- successes.
@@ -535,10 +536,10 @@ main: BEGIN
             FROM JSON_TABLE(CONCAT('["', REPLACE(v_ids, ',', '","'), '"]'),
                 '$[*]' COLUMNS (id :id PATH '$')) t;
     END IF;
-    SELECT 'job', JSON_ARRAY(j.id, j.task, j.queue, j.args, j.priority, j.attempt, j.crashes,
+    SELECT t.n, JSON_ARRAY(j.id, j.task, j.queue, j.args, j.priority, j.attempt, j.crashes,
             j.enqueued_at, j.run_at, j.expires_at, j.context, j.trail,
             CASE j.unique_until WHEN 'finish' THEN j.unique_key END, p_fence + 0)
         FROM JSON_TABLE(CONCAT('["', REPLACE(v_ids, ',', '","'), '"]'),
             '$[*]' COLUMNS (n FOR ORDINALITY, id :id PATH '$')) t
-        STRAIGHT_JOIN turnout_job j FORCE INDEX (PRIMARY) ON j.id = t.id ORDER BY t.n LOCK IN SHARE MODE;
+        STRAIGHT_JOIN turnout_job j FORCE INDEX (PRIMARY) ON j.id = t.id LOCK IN SHARE MODE;
 END $$
