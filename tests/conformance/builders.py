@@ -6,10 +6,12 @@ Time in these tests is a number: `T` is noon, and every verb is told what time i
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 import msgspec
 
+from turnout.errors import WithinError
 from turnout.job import (
     AttemptRecord,
     JobFilter,
@@ -172,6 +174,25 @@ def finish(
     outcomes = [succeeded(job, at=now, keep=keep, result=result) for job in leased]
     settle(store, *outcomes, epoch=epoch, now=now)
     stop_epoch(store, epoch, now=now)
+
+
+# ---- an application's own table
+
+
+def run_sql(connection: Any, statement: str) -> list[Any]:
+    """Run one statement by the DB-API and return its rows, if it has any."""
+    cursor = connection.cursor()
+    try:
+        cursor.execute(statement)
+        return list(cursor.fetchall()) if cursor.description else []
+    finally:
+        cursor.close()
+
+
+def run_ddl(store: Store, statement: str) -> None:
+    """Make or drop a table of the application: MySQL commits that by itself, and is told off."""
+    with suppress(WithinError), store.transaction() as connection:
+        run_sql(connection, statement)
 
 
 # ---- looking

@@ -13,6 +13,8 @@ from conformance.builders import (
     numbers,
     open_epoch,
     put,
+    run_ddl,
+    run_sql,
     running,
     settle,
     state_of,
@@ -26,16 +28,6 @@ from turnout.store import open_store
 from turnout.store.protocol import Store
 
 
-def run_sql(connection: Any, statement: str) -> list[Any]:
-    """Run one statement by the DB-API and return its rows, if it has any."""
-    cursor = connection.cursor()
-    try:
-        cursor.execute(statement)
-        return list(cursor.fetchall()) if cursor.description else []
-    finally:
-        cursor.close()
-
-
 @pytest.fixture(params=[name for name in URLS if name != "memory"])
 def url(request, tmp_path) -> str:
     """The URL of an empty store that has transactions."""
@@ -45,16 +37,14 @@ def url(request, tmp_path) -> str:
 @pytest.fixture
 def charges(store: Store) -> Any:
     """A table of the application in the store's database; the call returns its rows."""
-    with store.transaction() as connection:
-        run_sql(connection, "CREATE TABLE charge (order_id INTEGER)")
+    run_ddl(store, "CREATE TABLE charge (order_id INTEGER)")
 
     def rows() -> list[int]:
         with store.transaction() as connection:
             return [row[0] for row in run_sql(connection, "SELECT order_id FROM charge")]
 
     yield rows
-    with store.transaction() as connection:
-        run_sql(connection, "DROP TABLE charge")
+    run_ddl(store, "DROP TABLE charge")
 
 
 def test_the_write_and_the_settle_are_committed_together(store, charges):

@@ -10,6 +10,7 @@ from contextlib import suppress
 
 import pytest
 
+from conformance.builders import run_ddl, run_sql
 from process.rig import wait_until
 from turnout.job import JobFilter, State
 
@@ -19,18 +20,14 @@ pytestmark = pytest.mark.process
 @pytest.fixture
 def charged(rig):
     """The application's table; the call returns how often each order is in it."""
-    with rig.store.transaction() as connection:
-        connection.cursor().execute("CREATE TABLE charge (order_id INTEGER)")
+    run_ddl(rig.store, "CREATE TABLE charge (order_id INTEGER)")
 
     def orders() -> Counter[int]:
         with rig.store.transaction() as connection:
-            cursor = connection.cursor()
-            cursor.execute("SELECT order_id FROM charge")
-            return Counter(row[0] for row in cursor.fetchall())
+            return Counter(row[0] for row in run_sql(connection, "SELECT order_id FROM charge"))
 
     yield orders
-    with rig.store.transaction() as connection:
-        connection.cursor().execute("DROP TABLE charge")
+    run_ddl(rig.store, "DROP TABLE charge")
 
 
 def test_a_kill_after_the_write_and_before_the_commit_leaves_nothing(rig, charged):

@@ -243,7 +243,11 @@ def test_a_read_only_file_or_folder(tmp_path, exists):
 @pytest.mark.parametrize(
     ("url", "word"),
     [
-        ("mysql://host/db", "sqlite:"),
+        ("oracle://host/db", "sqlite:"),
+        ("mysql://host", "names no database"),
+        ("mysql://host:port/db", "cannot be read"),
+        ("mariadb://host/db?prefix=a-b", "prefix="),
+        ("mysql://host/db?schema=jobs", "prefix="),
         ("jobs.db", "sqlite:///jobs.db"),
         ("sqlite://jobs.db", "names no file"),
         ("sqlite:///", "names no file"),

@@ -21,6 +21,8 @@ _ADAPTERS = {
     "sqlite": ("sqlite", "SQLiteStore", ""),
     "postgresql": ("postgres", "PostgresStore", "postgres"),
     "postgres": ("postgres", "PostgresStore", "postgres"),
+    "mysql": ("mysql", "MySQLStore", "mysql"),
+    "mariadb": ("mysql", "MySQLStore", "mysql"),
 }
 
 
@@ -45,7 +47,7 @@ def _adapter(url: str) -> Any:
     if not colon or scheme not in _ADAPTERS:
         msg = (
             f"no store answers to the scheme {scheme!r}: a store URL begins with sqlite:, "
-            "postgresql: or memory:, such as sqlite:///jobs.db"
+            "postgresql:, mysql:, mariadb: or memory:, such as sqlite:///jobs.db"
         )
         raise ConfigError(msg)
     module, name, extra = _ADAPTERS[scheme]

@@ -19,10 +19,10 @@ import msgspec
 from turnout.current import CurrentJob
 from turnout.errors import Cancel, Discard, Retry, Snooze
 from turnout.events import JobStarted
+from turnout.identity import host, worker_name
 from turnout.job import Exchanged, LeasedJob, Outcome, State, Want, WorkerInfo
 from turnout.worker.attempt import arun_attempt, run_attempt
 from turnout.worker.crew import UNKNOWN_TASK_DELAY
-from turnout.worker.identity import host, worker_name
 from turnout.worker.joblog import JobLog
 from turnout.worker.plan import Plan
 from turnout.worker.settler import Settler

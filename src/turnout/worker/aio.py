@@ -1,8 +1,8 @@
 """Runs `async def` tasks on one event loop in a thread of its own.
 
 Each attempt is an asyncio task in a context of its own, so that it can be cancelled and leaks no
-context variables into the next. The loop never talks to the store: when slots are free and nothing waits,
-it wakes a worker thread, which makes the round trip and hands in a batch at once.
+context variables into the next. The loop never talks to the store: when slots are free and nothing
+waits, it wakes a worker thread, which makes the round trip and hands in a batch at once.
 """
 
 from __future__ import annotations

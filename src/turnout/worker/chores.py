@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Literal
 
 import turnout
 from turnout.errors import StoreError
+from turnout.identity import host, is_alive
 from turnout.job import WorkerInfo
-from turnout.worker.identity import host, is_alive
 from turnout.worker.upkeep import Chore, Upkeep
 
 if TYPE_CHECKING:

@@ -30,11 +30,11 @@ from typing import TYPE_CHECKING
 
 from turnout import events
 from turnout.errors import StoreError
+from turnout.identity import worker_name
 from turnout.worker.aio import AsyncExecutor
 from turnout.worker.chores import Chores
 from turnout.worker.crew import Crew
 from turnout.worker.fetcher import NO_ROOM, Fetcher
-from turnout.worker.identity import worker_name
 from turnout.worker.joblog import JobLog
 from turnout.worker.options import every_queue
 from turnout.worker.settler import Settler

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from turnout.errors import StoreError, TurnoutError
-from turnout.worker.identity import host
+from turnout.identity import host
 from turnout.worker.process import WorkerProcess
 
 if TYPE_CHECKING:

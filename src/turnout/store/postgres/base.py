@@ -6,24 +6,18 @@ import re
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from turnout.job import JobId, Trail
 from turnout.store.queries import load_queries
+from turnout.store.server.turn import Turn as BaseTurn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
 
     from turnout.store.postgres.connection import Connection
 
 VERSION = 1
-RATE_SECONDS = 10
 _PACKAGE = "turnout.store.postgres"
 _NAMED = load_queries(_PACKAGE, "queries.sql")
 _PREFIX = re.compile(r"\bturnout\.")
-
-encode = msgspec.json.encode
-decode_trail = msgspec.json.Decoder(Trail).decode
 
 
 def in_schema(sql: str, schema: str) -> str:
@@ -55,37 +49,27 @@ def _schema_head(schema: str) -> str:
     )
 
 
-class Turn:
+class Turn(BaseTurn):
     """One transaction, or one look: its statements by name, its clock."""
 
-    __slots__ = ("_connection", "_queries", "now", "run")
+    __slots__ = ("_connection", "_queries")
 
     def __init__(self, connection: Connection, queries: dict[str, str], now: float | None) -> None:
         self._connection = connection
         self._queries = queries
-        self.run: Callable[..., Any] = connection.execute
         if now is None:
             now = float(self.rows("clock", None)[0][0])
         self.now = now
 
     def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         """Run a named statement and return its rows."""
-        found: list[tuple[Any, ...]] = self.run(self._queries[query], values).fetchall()
-        return found
+        return self._connection.execute(self._queries[query].encode(), values).fetchall()
 
     def do(self, query: str, *values: object) -> int:
         """Run a named statement and return how many rows it touched."""
-        return int(self.run(self._queries[query], values).rowcount)
+        return self._connection.execute(self._queries[query].encode(), values).rowcount
 
-    def add(self, queue: str, what: str, n: int = 1) -> None:
-        """Count `n` more jobs of a queue in a place."""
-        self.do("add", queue, what, n)
-
-    def sql(self, text: str) -> str:
-        """Return a statement built at run time, in this store's schema."""
-        return in_schema(text, self._queries["schema"])
-
-    def unique_free(self, key: str | None, job_id: JobId) -> None:
-        """Give up the key that a job held, unless it is held for a time."""
-        if key is not None:
-            self.do("free_unique", key, job_id)
+    def select(self, sql: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
+        """Run a statement built at run time, in this store's schema."""
+        text = in_schema(sql, self._queries["schema"])
+        return self._connection.execute(text.encode(), values).fetchall()

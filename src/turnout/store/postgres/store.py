@@ -43,17 +43,19 @@ from turnout.store.batch import check_batch
 from turnout.store.postgres import checks
 from turnout.store.postgres.base import Turn, queries_of, schema_text
 from turnout.store.postgres.bell import POLL, Bell, Pacer
-from turnout.store.postgres.change import change
 from turnout.store.postgres.connection import Connections, repeated
-from turnout.store.postgres.count import count
 from turnout.store.postgres.enqueue import enqueue_values, read_ids
-from turnout.store.postgres.exchange import Batch
-from turnout.store.postgres.marks import Marks
+from turnout.store.postgres.exchange import mark_values, settle_values
 from turnout.store.postgres.recent import Recent
 from turnout.store.postgres.records import find
-from turnout.store.postgres.upkeep import heartbeat, prune, reap
 from turnout.store.postgres.url import place, read_url
 from turnout.store.postgres.within import Home, Statement, borrow, identity, is_async, record
+from turnout.store.server.change import change
+from turnout.store.server.count import count
+from turnout.store.server.fence import new_fence
+from turnout.store.server.marks import Marks
+from turnout.store.server.outcomes import Batch
+from turnout.store.server.upkeep import heartbeat, prune, reap
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -246,16 +248,15 @@ class PostgresStore:
         want: Want | None,
         now: float | None,
     ) -> Exchanged:
-        if any(
-            outcome.run_at is not None or outcome.state == "queued" for outcome in batch.outcomes
-        ):
+        if batch.puts_back:
             self._marks.clear()
         while True:
-            fence = self._in_doubt.pop(epoch, None) or _new_fence()
-            age, marks = self._marks.values()
+            fence = self._in_doubt.pop(epoch, None) or new_fence()
+            age, marks, sweep = self._marks.look()
             asked = (None, None, None, None) if want is None else (fence, *_wanted(want))
             try:
-                rows = run((epoch, now, self._async, *batch.values(), *asked, *marks))
+                settle, look = settle_values(batch), mark_values(marks, sweep=sweep)
+                rows = run((epoch, now, self._async, *settle, *asked, *look))
             except BaseException:
                 self._in_doubt[epoch] = fence
                 raise
@@ -368,7 +369,7 @@ class PostgresStore:
         self, where: JobFilter, action: Action, *, limit: int = 1_000, now: float | None = None
     ) -> int:
         """Act on matching jobs; workers learn of it at once."""
-        changed = self._write(lambda turn: change(turn, where, action, limit), now)
+        changed = self._write(lambda turn: change(turn, find, where, action, limit), now)
         if changed:
             self._put_back()
         return changed
@@ -388,11 +389,6 @@ class PostgresStore:
     def prune(self, retention: Retention, *, limit: int = 10_000, now: float | None = None) -> int:
         """Delete old records."""
         return self._write(lambda turn: prune(turn, retention, limit), now)
-
-
-def _new_fence() -> int:
-    """Return a number that no other exchange uses: microseconds, then chance."""
-    return (time.time_ns() // 1000 << 11 | random.getrandbits(11)) & (2**63 - 1)
 
 
 def _wanted(want: Want) -> tuple[Any, ...]:

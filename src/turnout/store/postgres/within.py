@@ -21,6 +21,7 @@ import psycopg
 from psycopg.rows import tuple_row
 
 from turnout.errors import StoreUnavailable, WithinError
+from turnout.store.commits import unscoped
 from turnout.store.postgres.connection import translate
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class Statement(NamedTuple):
 
 def identity(turn: Turn) -> tuple[object, ...]:
     """Return what tells our own database from all others."""
-    return tuple(turn.run(IDENTITY).fetchone() or ())
+    return tuple(turn.select(IDENTITY, ())[0])
 
 
 class Home:
@@ -205,12 +206,6 @@ def _sqlalchemy_runner(given: Any) -> Run:
         return [tuple(row) for row in result.fetchall()] if result.returns_rows else []
 
     return run
-
-
-def unscoped(session: Any) -> Any:
-    """Return the session behind a scoped one."""
-    registry = getattr(session, "registry", None)
-    return registry() if callable(registry) else session
 
 
 @cache

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from psycopg.rows import tuple_row
 
+from turnout.store.commits import unscoped
 from turnout.store.postgres import within
-from turnout.store.postgres.within import IDENTITY, RELEASE, SAVEPOINT, UNDO, refusals, unscoped
+from turnout.store.postgres.within import IDENTITY, RELEASE, SAVEPOINT, UNDO, refusals
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence

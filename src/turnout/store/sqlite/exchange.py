@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from turnout.job import Exchanged, JobId, LeasedJob, Outcome, State, Want
 from turnout.store.sqlite.base import Ending, Q, Turn, decode_ids, encode, ids_text
+from turnout.store.trace import is_plain, trace_entry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -61,7 +62,7 @@ def _settle(turn: Turn, epoch: str, outcomes: Sequence[Outcome]) -> list[JobId]:
     worker = turn.execute(Q["worker_name"], (epoch,)).fetchone()[0]
     for outcome in ours:
         job = outcome.job
-        if _is_plain(outcome) and job.id not in apart:
+        if is_plain(outcome) and job.id not in apart:
             plain[job.queue, outcome.keep].append(outcome)
             continue
         turn.add(job.queue, "running", -1)
@@ -112,17 +113,6 @@ def _members(turn: Turn, any_query: str, of_query: str, ids: list[JobId]) -> set
     return {row[0] for row in turn.execute(Q[of_query], (ids_text(ids),))}
 
 
-def _is_plain(outcome: Outcome) -> bool:
-    job = outcome.job
-    return (
-        outcome.state is State.SUCCEEDED
-        and outcome.result is None
-        and outcome.reason is None
-        and job.trail is None
-        and job.unique is None
-    )
-
-
 def _trace(turn: Turn, worker: str, queue: str, keep: float, batch: list[Outcome]) -> None:
     ids = [outcome.job.id for outcome in batch]
     turn.execute(Q["drop_jobs"], (ids_text(ids),))
@@ -135,22 +125,6 @@ def _trace(turn: Turn, worker: str, queue: str, keep: float, batch: list[Outcome
     row = (queue, worker, keep, until, len(batch), min(ids), max(ids), encode(body).decode())
     turn.execute(Q["insert_trace"], row)
     turn.add(queue, State.SUCCEEDED, len(batch))
-
-
-def trace_entry(outcome: Outcome) -> tuple[str, str, int, int, float, float, int, float, float]:
-    """Return what the trace of a plain success keeps; `records.py` reads it back."""
-    job = outcome.job
-    return (
-        job.id,
-        job.task,
-        outcome.attempt,
-        job.crashes,
-        job.enqueued_at,
-        job.run_at,
-        job.priority,
-        outcome.started_at,
-        outcome.finished_at,
-    )
 
 
 def _requeue(turn: Turn, outcome: Outcome, worker: str, *, stopped: bool) -> None:

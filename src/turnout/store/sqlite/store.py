@@ -38,9 +38,9 @@ from turnout.job import (
     WorkerInfo,
 )
 from turnout.store.batch import check_batch
+from turnout.store.bell import POLL, Bell, ring
 from turnout.store.sqlite import checks
 from turnout.store.sqlite.base import Q, Turn, decode_ids
-from turnout.store.sqlite.bell import POLL, Bell, ring
 from turnout.store.sqlite.change import change
 from turnout.store.sqlite.checkpoint import Checkpointer
 from turnout.store.sqlite.connection import Connections, write

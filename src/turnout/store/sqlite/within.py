@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 from turnout.errors import WithinError
+from turnout.store.commits import after_commit, unscoped
 from turnout.store.sqlite.connection import retried
 
 if TYPE_CHECKING:
@@ -80,7 +79,7 @@ class Borrowed:
         self._begin()
 
     def _take_sqlalchemy(self, given: Any) -> None:
-        session = _unscoped(given)
+        session = unscoped(given)
         if hasattr(session, "run_sync"):
             raise WithinError(_not_awaited(given))
         connection = session.connection() if hasattr(session, "get_bind") else session
@@ -138,17 +137,8 @@ class Borrowed:
             self.execute("RELEASE turnout_enqueue")
 
     def after_commit(self, call: Callable[[], None]) -> None:
-        """Call back once the caller's transaction has committed, where that can be known.
-
-        sqlite3 tells nobody about a commit: there, sleeping workers see it at their next poll.
-        """
-        if self._session is None or not hasattr(self._session, "get_bind"):
-            return
-        if self._session not in _due:
-            event = sys.modules["sqlalchemy"].event
-            event.listen(self._session, "after_commit", _on_commit)
-            event.listen(self._session, "after_rollback", _on_rollback)
-        _due[self._session] = call
+        """Call back once the caller's transaction has committed, where that can be known."""
+        after_commit(self._session, call)
 
 
 def _not_awaited(given: object) -> str:
@@ -156,23 +146,3 @@ def _not_awaited(given: object) -> str:
         f"jobs in SQLite join transactions of sqlite3 itself, this is of {type(given).__module__}: "
         "write both through a plain sqlite3 connection or Session, or enqueue after the commit"
     )
-
-
-def _unscoped(session: Any) -> Any:
-    registry = getattr(session, "registry", None)  # a scoped_session's
-    return registry() if callable(registry) else session
-
-
-# Sessions that have ever carried a job: what to call after their commit, if anything.
-_due: WeakKeyDictionary[Any, Callable[[], None] | None] = WeakKeyDictionary()
-
-
-def _on_commit(session: Any) -> None:
-    call = _due.get(session)
-    _due[session] = None
-    if call is not None:
-        call()
-
-
-def _on_rollback(session: Any) -> None:
-    _due[session] = None

@@ -12,18 +12,19 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from turnout.job import Action, JobFilter, JobId, JobRecord, State, Trail
-from turnout.store.postgres.base import Turn, decode_trail, encode
-from turnout.store.postgres.records import find
+from turnout.store.server.turn import Turn, decode_trail, encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from collections.abc import Set as AbstractSet
 
+    Find = Callable[..., list[JobRecord]]
+
 _REVIVABLE = {State.DEAD, State.DISCARDED, State.CANCELLED}
 _PAGE = 500
 
 
-def change(turn: Turn, where: JobFilter, action: Action, limit: int) -> int:
+def change(turn: Turn, find: Find, where: JobFilter, action: Action, limit: int) -> int:
     """Act on matching jobs until `limit` of them changed; return how many did."""
     act: Callable[[Turn, list[JobRecord]], int] = {
         "retry": _each(_retry),
@@ -31,7 +32,7 @@ def change(turn: Turn, where: JobFilter, action: Action, limit: int) -> int:
         "delete": _delete,
     }[action]
     changed = 0
-    for page in _pages(turn, where, action):
+    for page in _pages(turn, find, where, action):
         done = 0
         while done < len(page) and changed < limit:
             part = page[done : done + limit - changed]
@@ -46,7 +47,7 @@ def _each(act: Callable[[Turn, JobRecord], bool]) -> Callable[[Turn, list[JobRec
     return lambda turn, records: sum(act(turn, record) for record in records)
 
 
-def _pages(turn: Turn, where: JobFilter, action: Action) -> Iterator[list[JobRecord]]:
+def _pages(turn: Turn, find: Find, where: JobFilter, action: Action) -> Iterator[list[JobRecord]]:
     possible = {
         "retry": {State.QUEUED, *_REVIVABLE},
         "cancel": {State.QUEUED, State.RUNNING},

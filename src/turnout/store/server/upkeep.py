@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from turnout.job import AttemptRecord, JobId, Orders, Reaped, Retention, State, Trail, WorkerInfo
-from turnout.store.postgres.base import RATE_SECONDS, Turn, decode_trail, encode
-from turnout.store.postgres.change import trim_trace
 from turnout.store.protocol import POISON
+from turnout.store.server.change import trim_trace
+from turnout.store.server.turn import RATE_SECONDS, Turn, decode_trail, encode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,8 +24,11 @@ _REMEMBER_ENDED = 86_400.0
 # ---- heartbeat
 
 
-def heartbeat(turn: Turn, worker: WorkerInfo, ttl: float) -> Orders:
-    """Renew or open an epoch; the answer tells which of its jobs should stop."""
+def heartbeat(turn: Turn, worker: WorkerInfo, ttl: float, *more: object) -> Orders:
+    """Renew or open an epoch; the answer tells which of its jobs should stop.
+
+    `more` is what the adapter's own row of a worker holds besides.
+    """
     rows = turn.rows("worker_row", worker.epoch)
     if rows and rows[0][0]:
         return Orders(lost=True)
@@ -35,14 +38,15 @@ def heartbeat(turn: Turn, worker: WorkerInfo, ttl: float) -> Orders:
         return Orders()
     deadline = turn.now + ttl
     info = msgspec.structs.replace(worker, deadline=deadline)
-    turn.do("put_worker", worker.epoch, worker.name, deadline, encode(info).decode())
+    turn.do("put_worker", worker.epoch, worker.name, deadline, encode(info).decode(), *more)
     turn.do("fold")
     return Orders(cancel=frozenset(row[0] for row in turn.rows("asked_to_stop", worker.epoch)))
 
 
 def _release(turn: Turn, epoch: str) -> None:
     """Return what an orderly stopped worker still held to its old place, without blame."""
-    for fence, _at, ids, _epoch in turn.rows("leases_of", [epoch]):
+    for fence, _at, stored, _epoch in turn.rows("leases_of", [epoch]):
+        ids = turn.ids_read(stored)
         stop = {row[0] for row in turn.rows("cancels_of", ids)}
         ends = [_cancelled(turn, job_id) if job_id in stop else _back(job_id) for job_id in ids]
         turn.rows("conclude_held", encode(ends).decode(), turn.now, fence, ids)
@@ -75,14 +79,15 @@ def reap(turn: Turn, epoch: str | None, limit: int) -> list[Reaped]:
         holders = [row[0] for row in turn.rows("ended_with_leases")]
     names = dict(turn.rows("worker_names", holders))
     reaped: list[Reaped] = []
-    for fence, leased_at, ids, holder in turn.rows("leases_of", holders):
+    for fence, leased_at, stored, holder in turn.rows("leases_of", holders):
+        ids = turn.ids_read(stored)
         taken = ids[: limit - len(reaped)]
         if not taken:
             break
         name = names.get(holder, holder)
         reaped += _take_back(turn, fence, taken, (name, leased_at))
         if len(taken) < len(ids):
-            turn.do("shrink_lease", ids[len(taken) :], fence)
+            turn.do("shrink_lease", turn.ids_stored(ids[len(taken) :]), fence)
         else:
             turn.do("drop_lease", fence)
     turn.do("forget_workers", turn.now - _REMEMBER_ENDED)

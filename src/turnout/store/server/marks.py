@@ -11,12 +11,14 @@ from __future__ import annotations
 import random
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from turnout.job import JobId, LeasedJob
+
+    Mark = tuple[str, int, float, JobId]  # queue, level (-priority), run_at and id of the last
 
 SWEEP = 2.0
 SHORT_SWEEP = 0.1
@@ -37,8 +39,8 @@ class Marks:
             self._marks.clear()
             self._age += 1
 
-    def values(self) -> tuple[int, tuple[Any, ...]]:
-        """Return the age of the marks, and what `exchange` binds for them."""
+    def look(self) -> tuple[int, list[Mark], bool]:
+        """Return the age of the marks, the marks, and whether a short fetch should sweep."""
         now = time.monotonic()
         with self._lock:
             if now > self._full_at:
@@ -47,15 +49,8 @@ class Marks:
             sweep = now > self._short_at
             if sweep:
                 self._short_at = now + SHORT_SWEEP
-            marks = list(self._marks.items())
-            age = self._age
-        return age, (
-            [queue for (queue, _), _ in marks],
-            [rank for (_, rank), _ in marks],
-            [at for _, (at, _) in marks],
-            [job_id for _, (_, job_id) in marks],
-            sweep,
-        )
+            marks = [(queue, level, at, last) for (queue, level), (at, last) in self._marks.items()]
+            return self._age, marks, sweep
 
     def learn(self, age: int, leased: Iterable[LeasedJob]) -> None:
         """Move the marks behind what was claimed, unless something came back meanwhile."""

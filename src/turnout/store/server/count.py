@@ -7,7 +7,7 @@ from collections import defaultdict
 from msgspec.structs import replace
 
 from turnout.job import QueueStats
-from turnout.store.postgres.base import RATE_SECONDS, Turn
+from turnout.store.server.turn import RATE_SECONDS, Turn
 
 _DUE_AT_MOST = 10_000  # due but not promoted yet: no worker is there to do it
 
@@ -17,7 +17,7 @@ def count(turn: Turn) -> list[QueueStats]:
     places: dict[str, dict[str, int]] = defaultdict(dict)
     for queue, what, n in turn.rows("tallies"):
         places[queue][what] = n
-    paused = dict(turn.rows("queues"))
+    paused = {queue: bool(flag) for queue, flag in turn.rows("queues")}
     bucket = int(turn.now // RATE_SECONDS) - 60 // RATE_SECONDS
     rates = dict(turn.rows("rates", bucket, bucket))
     due = {row[0]: row[1:] for row in turn.rows("due_by_queue", turn.now, _DUE_AT_MOST)}

@@ -1,0 +1,1 @@
+"""What the adapters for database servers share: the verbs that are many statements each."""
