@@ -21,6 +21,9 @@ _ADAPTERS = {
     "sqlite": ("sqlite", "SQLiteStore", ""),
     "postgresql": ("postgres", "PostgresStore", "postgres"),
     "postgres": ("postgres", "PostgresStore", "postgres"),
+    "redis": ("redis", "RedisStore", "redis"),
+    "rediss": ("redis", "RedisStore", "redis"),
+    "unix": ("redis", "RedisStore", "redis"),
 }
 
 
@@ -45,7 +48,7 @@ def _adapter(url: str) -> Any:
     if not colon or scheme not in _ADAPTERS:
         msg = (
             f"no store answers to the scheme {scheme!r}: a store URL begins with sqlite:, "
-            "postgresql: or memory:, such as sqlite:///jobs.db"
+            "postgresql:, redis: or memory:, such as sqlite:///jobs.db"
         )
         raise ConfigError(msg)
     module, name, extra = _ADAPTERS[scheme]

@@ -49,11 +49,11 @@ from turnout.store.postgres.count import count
 from turnout.store.postgres.enqueue import enqueue_values, read_ids
 from turnout.store.postgres.exchange import Batch
 from turnout.store.postgres.marks import Marks
-from turnout.store.postgres.recent import Recent
 from turnout.store.postgres.records import find
 from turnout.store.postgres.upkeep import heartbeat, prune, reap
 from turnout.store.postgres.url import place, read_url
 from turnout.store.postgres.within import IDENTITY, Borrowed, refusals
+from turnout.store.recent import Recent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
