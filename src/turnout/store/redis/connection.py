@@ -22,12 +22,13 @@ from redis.retry import Retry
 from turnout.errors import ConfigError, StoreBusy, StoreError, StoreUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from turnout.store.redis.scripts import Script
 
 _MOST_IDLE = 8
 Value = bytes | str | int | float
+_pack: Callable[[tuple[Value, ...]], bytes] = hiredis.pack_command  # type: ignore[assignment] # pyright: ignore[reportAssignmentType]
 
 
 class Link:
@@ -39,7 +40,7 @@ class Link:
 
     def run(self, *command: Value) -> Any:
         """Send one command and return its answer."""
-        return self.converse(hiredis.pack_command(command))
+        return self.converse(_pack(command))
 
     def script(self, script: Script, *values: Value) -> Any:
         """Run a script by its hash; a server that does not know it is sent the text."""
@@ -50,7 +51,7 @@ class Link:
 
     def several(self, *commands: tuple[Value, ...]) -> list[Any]:
         """Send commands in one trip and return their answers; the first that failed is raised."""
-        self.send(b"".join(hiredis.pack_command(command) for command in commands))
+        self.send(b"".join(map(_pack, commands)))
         answers: list[Any] = []
         failure: errors.RedisError | None = None
         for _ in commands:

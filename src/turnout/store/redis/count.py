@@ -24,10 +24,11 @@ def count(link: Link, now: float | None) -> list[QueueStats]:
     """Return the numbers of every known queue, by name."""
     _agree(link)
     at = "" if now is None else repr(now)
+    moved, *parts = link.script(scripts.COUNT, at)
     for _ in range(_PROMOTIONS):
-        moved, *parts = link.script(scripts.COUNT, at)
         if not moved:
             break
+        moved, *parts = link.script(scripts.COUNT, at)
     return [_stats(parts[n : n + _PARTS]) for n in range(0, len(parts), _PARTS)]
 
 

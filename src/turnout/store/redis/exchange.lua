@@ -122,7 +122,7 @@ local function hold(fence, queue, payloads, answer)
   local fields, held = {}, 0
   local keys = call('EXISTS', K .. 'unique') == 1
   for _, payload in ipairs(payloads) do
-    local id = string.match(payload, '^{"jid":"([^"\\]+)"') or head(payload)
+    local id = id_of(payload)
     if id then
       held = held + 1
       fields[2 * held - 1], fields[2 * held] = id, payload
@@ -177,5 +177,4 @@ if ARGV[3] ~= '' then
   if #remarks > 1 then return remarks end
   settle(batch)
 end
-if ARGV[4] == '' then return {'done', ''} end
-return {'done', '[' .. table.concat(lease(ARGV[4]), ',') .. ']'}
+return {'done', ARGV[4] == '' and {} or lease(ARGV[4])}

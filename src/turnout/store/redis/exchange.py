@@ -8,11 +8,14 @@ is alive nobody changes it.
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
-from turnout.job import Exchanged
+import msgspec
+
+from turnout.job import Exchanged, JobId
 from turnout.store.redis import scripts
 from turnout.store.redis.enqueue import pack
 from turnout.store.redis.moves import Move, is_plain, settling, stopped
@@ -21,9 +24,10 @@ from turnout.store.redis.payload import encode, leased, read
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from turnout.job import JobId, Outcome, Want
+    from turnout.job import LeasedJob, Outcome, Want
     from turnout.store.redis.connection import Link
 
+_JID = re.compile(rb'"jid":\s*"([^"]+)"')
 MOST = 500  # jobs that one script leases: more would hold the server for over a few milliseconds
 
 
@@ -152,9 +156,28 @@ def converse(
         message = batch.message(link, epoch, now)
         answer = link.script(scripts.EXCHANGE, epoch, at, message, *wanted)
         if answer[0] == b"done":
-            jobs = leased(answer[1], fence) if len(answer[1]) > 2 else []  # noqa: PLR2004
-            return Exchanged(batch.ids, jobs)
+            return Exchanged(batch.ids, _read(link, epoch, answer[1], fence))
         if answer[0] == b"lost":
             return Exchanged([], [], lost=True)
         words = [part.decode() for part in answer[1:]]
         batch.heed(zip(words[::2], words[1::2], strict=True))
+
+
+def _read(link: Link, epoch: str, texts: list[bytes], fence: int) -> list[LeasedJob]:
+    try:
+        return leased(texts, fence)
+    except msgspec.DecodeError:
+        return [job for text in texts for job in _read_one(link, epoch, text, fence)]
+
+
+def _read_one(link: Link, epoch: str, text: bytes, fence: int) -> list[LeasedJob]:
+    """Read one payload; what is no job of anybody's goes to the dead, where a person sees it."""
+    try:
+        return leased([text], fence)
+    except msgspec.DecodeError:
+        found = _JID.search(text)
+        job_id = JobId(found.group(1).decode("utf-8", "replace") if found else "")
+        source = ("lease", epoch, str(fence), "default")
+        end = ("end", "dead", "default", time.time(), text.decode("utf-8", "replace"), 0.0, False)
+        link.script(scripts.MOVE, repr(time.time()), pack([(job_id, source, end, False)]))
+        return []

@@ -46,6 +46,14 @@ local function head(payload)
   return job.jid, nil, nil, job.queue or 'default'
 end
 
+-- An id of ours has 36 characters and stands in front: cut out, that costs a third of a pattern.
+local function id_of(payload)
+  if string.sub(payload, 1, 8) == '{"jid":"' and string.sub(payload, 45, 45) == '"' then
+    return string.sub(payload, 9, 44)
+  end
+  return (head(payload))
+end
+
 local function add(state, queue, n) call('HINCRBY', K .. 'tally:' .. state, queue, n) end
 
 local function note_finished(queue, n, now)

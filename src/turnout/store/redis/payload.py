@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import base64
 import zlib
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -95,30 +96,31 @@ def read(text: bytes) -> Payload:
 # ---- leasing
 
 
-def leased(text: bytes, fence: int) -> list[LeasedJob]:
-    """Return the jobs of a lease: payloads in one JSON array."""
-    return [_leased(payload, fence) for payload in _decode_many(text)]
-
-
-def _leased(payload: Payload, fence: int) -> LeasedJob:
-    own = payload.turnout or payload.own
-    unique = own.unique
-    return LeasedJob(
-        JobId(payload.jid),
-        payload.task,
-        own.queue,
-        bytes(payload.args)[1:-1].decode() or "{}",
-        own.priority,
-        own.attempt,
-        own.crashes,
-        seconds(payload.created_at) or own.run_at,
-        own.run_at,
-        own.expires_at,
-        own.context,
-        own.trail,
-        unique[0] if unique is not None and unique[1] == "finish" else None,
-        fence,
-    )
+def leased(texts: Sequence[bytes], fence: int) -> list[LeasedJob]:
+    """Return the jobs of a lease; all payloads are decoded in one go."""
+    found: list[LeasedJob] = []
+    for payload in _decode_many(b"[" + b",".join(texts) + b"]"):
+        own = payload.turnout or payload.own
+        unique = own.unique
+        found.append(
+            LeasedJob(
+                JobId(payload.jid),
+                payload.task,
+                own.queue,
+                bytes(payload.args)[1:-1].decode() or "{}",
+                own.priority,
+                own.attempt,
+                own.crashes,
+                seconds(payload.created_at) or own.run_at,
+                own.run_at,
+                own.expires_at,
+                own.context,
+                own.trail,
+                unique[0] if unique is not None and unique[1] == "finish" else None,
+                fence,
+            )
+        )
+    return found
 
 
 # ---- enqueueing

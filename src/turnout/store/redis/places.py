@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from turnout.store.redis.connection import Link
 
 PAGE = 1_000
-_FEW = 100  # ids that one script looks for, and names of batches that one command reads
+_FEW = 100  # ids that one script looks for
+_BATCHES = 8  # of successes, each of up to some hundreds, that one command reads
 _UUID = 36  # characters; Sidekiq's own ids have 24
 unpack = msgspec.msgpack.decode
 
@@ -110,19 +111,18 @@ def recorded(link: Link, state: State, queue: str | None) -> Iterator[Seen]:
     """Yield what ended in a state with something to tell."""
     for place in sorted(link.run("SMEMBERS", "turnout:places")):
         kind, _, name = place.decode().partition(":")
-        if kind != state.value or queue not in {None, name}:
-            continue
-        ids = list(_ranges(link, "ZREVRANGE", f"turnout:ended:{kind}:{name}"))
-        for start in range(0, len(ids), PAGE):
-            for text in link.run("HMGET", "turnout:record", *ids[start : start + PAGE]):
-                if text is not None:
-                    yield from _recorded(text, state)
+        if kind == state.value and queue in {None, name}:
+            ids = list(_ranges(link, "ZREVRANGE", f"turnout:ended:{kind}:{name}"))
+            for start in range(0, len(ids), PAGE):
+                texts = link.run("HMGET", "turnout:record", *ids[start : start + PAGE])
+                yield from _recorded(texts, state)
 
 
-def _recorded(text: bytes, state: State) -> Iterator[Seen]:
-    for seen in _see(text, (), state):
-        record = seen.record
-        yield seen._replace(source=("record", record.state.value, record.queue))
+def _recorded(texts: Iterable[bytes | None], state: State) -> Iterator[Seen]:
+    for text in texts:
+        for seen in _see(text, (), state) if text is not None else ():
+            record = seen.record
+            yield seen._replace(source=("record", record.state.value, record.queue))
 
 
 # ---- successes, many in one text
@@ -149,7 +149,7 @@ def trace_of(n: str, text: bytes) -> Trace:
 def traces(link: Link) -> Iterator[Trace]:
     """Yield batches by their largest id, the newest first."""
     top = b"+"
-    while names := link.run("ZREVRANGEBYLEX", "turnout:trace:line", top, "-", "LIMIT", 0, _FEW):
+    while names := link.run("ZREVRANGEBYLEX", "turnout:trace:line", top, "-", "LIMIT", 0, _BATCHES):
         numbers = [name.rpartition(b"|")[2] for name in names]
         for n, text in zip(numbers, link.run("HMGET", "turnout:trace", *numbers), strict=True):
             if text is not None:
@@ -216,7 +216,7 @@ def _located(link: Link, job_id: JobId, found: Sequence[bytes]) -> Iterator[Seen
     elif place == b"dead":
         yield from _dead(text)
     elif place == b"record":
-        yield from _recorded(text, State.SUCCEEDED)
+        yield from _recorded([text], State.SUCCEEDED)
     elif place == b"trace":
         trace = trace_of(one.decode(), text)
         yield from (seen for seen in in_trace(trace) if seen.record.id == job_id)

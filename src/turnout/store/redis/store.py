@@ -44,6 +44,7 @@ from turnout.store.redis.connection import Connections, Link
 from turnout.store.redis.count import count
 from turnout.store.redis.enqueue import enqueue_message, read_ids
 from turnout.store.redis.exchange import Batch, converse
+from turnout.store.redis.prune import prune
 from turnout.store.redis.records import find
 from turnout.store.redis.url import place, read_url
 
@@ -156,7 +157,7 @@ class RedisStore:
         again = self._recent.doubtful(epoch)
         if again:
             converse(link, epoch, Batch(again), None, (0, now))
-        fence = (self._in_doubt.pop(epoch, None) or _new_fence()) if want is not None else 0
+        fence = (self._in_doubt.pop(epoch, 0) or _new_fence()) if want is not None else 0
         try:
             answer = converse(link, epoch, Batch(outcomes), want, (fence, now))
         except BaseException:
@@ -174,14 +175,14 @@ class RedisStore:
     def note(self, epoch: str, job: LeasedJob, progress: str) -> bool:
         """Keep a running job's progress, if it is still ours."""
         with self._lend() as link:
-            return link.script(scripts.NOTE, epoch, str(job.fence), job.id, progress) == 1
+            return bool(link.script(scripts.NOTE, epoch, str(job.fence), job.id, progress))
 
     def heartbeat(self, worker: WorkerInfo, *, ttl: float, now: float | None = None) -> Orders:
         """Renew the epoch; the first one opens it."""
         with self._lend() as link:
             orders = upkeep.heartbeat(link, worker, ttl, now)
         if orders.lost or worker.state == "stopped":
-            self._in_doubt.pop(worker.epoch, None)
+            self._in_doubt.pop(worker.epoch, 0)
             bell = self._bells.pop(worker.epoch, None)
             if bell is not None:
                 bell.close()
@@ -268,7 +269,7 @@ class RedisStore:
     def prune(self, retention: Retention, *, limit: int = 10_000, now: float | None = None) -> int:
         """Delete old records."""
         with self._lend() as link:
-            return upkeep.prune(link, retention, limit, _clock(link, now))
+            return prune(link, retention, limit, _clock(link, now))
 
 
 def _new_fence() -> int:

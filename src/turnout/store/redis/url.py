@@ -17,6 +17,7 @@ _OURS = {
     "socket_timeout": 5.0,  # seconds: a script takes milliseconds, a cable that was pulled forever
     "socket_connect_timeout": 3.0,
     "socket_keepalive": True,
+    "socket_read_size": 262_144,  # a lease of hundreds of jobs in one piece
 }
 _REFUSED = {"protocol", "decode_responses", "encoding", "encoding_errors"}
 
@@ -29,7 +30,7 @@ def read_url(url: str) -> dict[str, Any]:
         msg = f"the store URL sets {', '.join(ruled_out)}=, which Turnout decides: leave it out"
         raise ConfigError(msg)
     try:
-        found = dict(parse_url(url))
+        found = dict(parse_url(url))  # type: ignore[no-untyped-call]
         database = int(found.get("db", 0))
     except (ValueError, TypeError) as error:
         msg = f"the store URL cannot be read: {error}; write redis://user:password@host:6379/0"
