@@ -30,7 +30,7 @@ class Server:
     """One server of our own; it can be killed and started again with what it kept."""
 
     def __init__(self, *settings: str) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="turnout-valkey-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="turnout-valkey-"))
         self._settings = settings
         self.port = _free_port()
         self.start()
@@ -43,22 +43,22 @@ class Server:
         """Start it and wait until it answers; `settings` are further words of its command line."""
         command = [
             _binary(),
-            *("--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._folder)),
+            *("--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)),
             *("--databases", str(_DATABASES), "--save", "", "--appendonly", "no"),
-            *("--unixsocket", str(self._folder / "socket")),
+            *("--unixsocket", str(self.folder / "socket")),
             *self._settings,
             *settings,
         ]
-        with (self._folder / "log").open("ab") as out:
-            self._process = subprocess.Popen(command, stdout=out, stderr=out, cwd=self._folder)
+        with (self.folder / "log").open("ab") as out:
+            self._process = subprocess.Popen(command, stdout=out, stderr=out, cwd=self.folder)
         deadline = time.monotonic() + 20
         while not self._answers():
-            assert self._process.poll() is None, (self._folder / "log").read_text()
+            assert self._process.poll() is None, (self.folder / "log").read_text()
             assert time.monotonic() < deadline, "the server does not answer"
 
     @property
     def socket(self) -> Path:
-        return self._folder / "socket"
+        return self.folder / "socket"
 
     def _answers(self) -> bool:
         try:
@@ -84,7 +84,7 @@ class Server:
     def close(self) -> None:
         if self._process.poll() is None:
             self.kill()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def _binary() -> str:

@@ -3,7 +3,10 @@
 --
 -- Sidekiq's own pages list a process by the set `processes` and a hash of its name that expires
 -- within a minute, show what it runs from NAME:work, and leave orders in the list NAME-signals.
--- Returns 'lost', or 'open', an order of those or '', and the ids that somebody asked to stop.
+-- Returns 'lost', or 'open', an order of those or '', and the ids that somebody asked to stop; or
+-- 'astray' when the server was restarted from a snapshot since the epoch began. What was settled
+-- after that snapshot stands in its leases again, and nothing would ever end them: so the epoch is
+-- given up, and what it holds goes back.
 
 local epoch, at, name = ARGV[1], clock(ARGV[2]), ARGV[5]
 local now = tonumber(at)
@@ -21,8 +24,17 @@ if ARGV[4] == 'stopped' then
 end
 
 insist()
+local report = call('INFO', 'server') .. call('INFO', 'persistence')
+local run = string.match(report, 'run_id:(%w+)')
+local begun = call('HGET', K .. 'epoch:' .. epoch, 'run')
+if begun and begun ~= run and string.find(report, 'aof_enabled:0', 1, true) then
+  call('ZREM', K .. 'epochs', epoch)
+  call('ZADD', K .. 'epochs:ended', at, epoch)
+  call('SADD', K .. 'over', epoch)
+  return {'astray'}
+end
 call('ZADD', K .. 'epochs', string.format('%.6f', now + tonumber(ARGV[3])), epoch)
-call('HSET', K .. 'epoch:' .. epoch, 'name', name, 'worker', ARGV[6])
+call('HSET', K .. 'epoch:' .. epoch, 'name', name, 'worker', ARGV[6], 'run', run)
 call('SADD', 'processes', name)
 call('HSET', name, 'info', ARGV[7], 'concurrency', ARGV[8], 'busy', ARGV[9], 'beat', at, 'quiet', ARGV[10],
   'rtt_us', 0, 'rss', 0)

@@ -63,11 +63,11 @@ def heartbeat(link: Link, worker: WorkerInfo, ttl: float, now: float | None) -> 
     )
     if answer[0] == b"lost":
         return Orders(lost=True)
-    if worker.state == "stopped":
+    if answer[0] == b"astray" or worker.state == "stopped":
         while held := _surrendered(link, worker.epoch, _STEP, now)[1]:
             at = _surrendered(link, worker.epoch, 0, now)[0]
             _move(link, at, [_returned(one, at) for one in held])
-        return Orders()
+        return Orders(lost=answer[0] == b"astray")
     return Orders(
         cancel=frozenset(JobId(one.decode()) for one in answer[2:]),
         quiet=answer[1] == b"TSTP",
