@@ -44,13 +44,11 @@ def change(link: Link, where: JobFilter, action: Action, limit: int, now: float)
         return 0
     narrowed = replace(where, states=tuple(sorted(states)))
     changed, after = 0, None
-    while page := _page(link, narrowed, now, limit, after):
+    while changed < limit and (page := _page(link, narrowed, now, limit, after)):
         after = page[-1].record.id
         while page and changed < limit:
-            step, page = page[: min(STEP, limit - changed)], page[min(STEP, limit - changed) :]
-            changed += _act(link, step, action, now)
-        if changed >= limit:
-            break
+            part, page = page[: limit - changed], page[limit - changed :]
+            changed += _act(link, part, action, now)
     return changed
 
 
@@ -64,22 +62,22 @@ def _page(link: Link, where: JobFilter, now: float, limit: int, after: JobId | N
     return found
 
 
-def _act(link: Link, step: Sequence[Seen], action: Action, now: float) -> int:
+def _act(link: Link, part: Sequence[Seen], action: Action, now: float) -> int:
     make: dict[str, Callable[[Seen, float], Move | None]] = {
         "retry": _retry,
         "cancel": _cancel,
         "delete": _delete,
     }
-    batches: dict[str, list[Seen]] = defaultdict(list)
+    traced: dict[str, list[Seen]] = defaultdict(list)
     moves: list[Move] = []
-    for seen in step:
+    for seen in part:
         if seen.source[0] == "trace":
-            batches[seen.source[1]].append(seen)
+            traced[seen.source[1]].append(seen)
         elif (move := make[action](seen, now)) is not None:
             moves.append(move)
-    changed = sum(_forget(link, batch) for batch in batches.values())
-    if moves:
-        changed += sum(link.script(scripts.MOVE, repr(now), pack(moves)))
+    changed = sum(_forget(link, batch) for batch in traced.values())
+    for start in range(0, len(moves), STEP):
+        changed += sum(link.script(scripts.MOVE, repr(now), pack(moves[start : start + STEP])))
     return changed
 
 

@@ -27,11 +27,13 @@ local function push(queue, ids, rests)
   local list = 'queue:' .. queue
   local known = call('HMGET', K .. 'jobs', unpack(ids))
   local hint = string.format('q|%.6f|0|%s', at, queue)
+  local own = '","turnout":{"run_at":' .. now .. ',"priority":0,"queue":"' .. queue .. '"'
+  local times = now .. ',"enqueued_at":' .. now .. '}'
   local payloads, hints, first = {}, {}, nil
   for i, id in ipairs(ids) do
     if not known[i] then
       first = first or id
-      payloads[#payloads + 1] = payload_of(id, now, 0, queue, rests[i], true)
+      payloads[#payloads + 1] = '{"jid":"' .. id .. own .. rests[i] .. times
       hints[#hints + 1] = id
       hints[#hints + 1] = hint
     end

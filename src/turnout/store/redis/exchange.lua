@@ -23,6 +23,17 @@ if not call('ZSCORE', K .. 'epochs', epoch) then return {'lost'} end
 
 local function lease_key(fence) return K .. 'lease:' .. epoch .. ':' .. fence end
 
+-- Returns which of the ids a lease holds. HMGET would bring all payloads along: twice the time.
+local function held_of(lease, ids)
+  local held = {}
+  if call('HLEN', lease) > 4 * #ids then
+    for _, id in ipairs(ids) do held[id] = call('HEXISTS', lease, id) == 1 or nil end
+  else
+    for _, id in ipairs(call('HKEYS', lease)) do held[id] = true end
+  end
+  return held
+end
+
 local function remarks_on(batch)
   local found = {'again'}
   local function remark(id, why)
@@ -33,11 +44,11 @@ local function remarks_on(batch)
   local cancel = call('EXISTS', K .. 'cancel') == 1
   for _, group in ipairs(batch[1]) do
     local ids = group[2]
-    local held = call('HMGET', lease_key(group[1]), unpack(ids))
+    local held = held_of(lease_key(group[1]), ids)
     local told = progress and call('HMGET', K .. 'progress', unpack(ids))
     local asked = cancel and call('SMISMEMBER', K .. 'cancel', unpack(ids))
     for i, id in ipairs(ids) do
-      if not held[i] then remark(id, 'missing')
+      if not held[id] then remark(id, 'missing')
       elseif (told and told[i]) or (asked and asked[i] == 1) then remark(id, 'told') end
     end
   end
