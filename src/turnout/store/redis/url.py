@@ -13,7 +13,7 @@ from redis.connection import Connection, parse_url
 
 from turnout.errors import ConfigError
 
-_OURS = {
+_OURS: dict[str, Any] = {
     "socket_timeout": 5.0,  # seconds: a script takes milliseconds, a cable that was pulled forever
     "socket_connect_timeout": 3.0,
     "socket_keepalive": True,
