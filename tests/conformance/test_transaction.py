@@ -21,14 +21,14 @@ from conformance.builders import (
     succeeded,
     want,
 )
-from conformance.stores import URLS
+from conformance.stores import URLS, WITHOUT_TRANSACTIONS
 from turnout.errors import WithinError
 from turnout.job import State
 from turnout.store import open_store
 from turnout.store.protocol import Store
 
 
-@pytest.fixture(params=[name for name in URLS if name != "memory"])
+@pytest.fixture(params=[name for name in URLS if name not in WITHOUT_TRANSACTIONS])
 def url(request, tmp_path) -> str:
     """The URL of an empty store that has transactions."""
     return URLS[request.param](tmp_path)
@@ -104,8 +104,9 @@ def test_a_transaction_can_be_opened_again_after_one_that_failed(store, charges)
     assert charges() == []
 
 
-def test_memory_has_no_transactions():
-    store = open_store("memory:")
+@pytest.mark.parametrize("name", WITHOUT_TRANSACTIONS)
+def test_a_store_without_transactions_says_so(name, tmp_path):
+    store = open_store(URLS[name](tmp_path))
     with pytest.raises(WithinError, match="no transactions"):
         store.transaction()
     with pytest.raises(WithinError, match="no transactions"):

@@ -130,6 +130,7 @@ def test_internals_names_every_file():
     said = set(FILE.findall(text))
     there = {path.relative_to(package).as_posix() for path in package.rglob("*.py")}
     there |= {path.relative_to(package).as_posix() for path in package.rglob("*.sql")}
+    there |= {path.relative_to(package).as_posix() for path in package.rglob("*.lua")}
     assert said - there == set(), "named, and not there"
     quiet = {name for name in there - said if not name.endswith(("__init__.py", "__main__.py"))}
     quiet = {name for name in quiet if not name.startswith(("cli/", "testing/"))}

@@ -11,10 +11,16 @@ from contextlib import suppress
 import pytest
 
 from conformance.builders import run_ddl, run_sql
+from conformance.stores import URLS, WITHOUT_TRANSACTIONS
 from process.rig import wait_until
 from turnout.job import JobFilter, State
 
-pytestmark = pytest.mark.process
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.parametrize(
+        "rig", [name for name in URLS if name not in WITHOUT_TRANSACTIONS], indirect=True
+    ),
+]
 
 
 @pytest.fixture

@@ -23,6 +23,9 @@ _ADAPTERS = {
     "postgres": ("postgres", "PostgresStore", "postgres"),
     "mysql": ("mysql", "MySQLStore", "mysql"),
     "mariadb": ("mysql", "MySQLStore", "mysql"),
+    "redis": ("redis", "RedisStore", "redis"),
+    "rediss": ("redis", "RedisStore", "redis"),
+    "unix": ("redis", "RedisStore", "redis"),
 }
 
 
@@ -47,7 +50,7 @@ def _adapter(url: str) -> Any:
     if not colon or scheme not in _ADAPTERS:
         msg = (
             f"no store answers to the scheme {scheme!r}: a store URL begins with sqlite:, "
-            "postgresql:, mysql:, mariadb: or memory:, such as sqlite:///jobs.db"
+            "postgresql:, mysql:, mariadb:, redis: or memory:, such as sqlite:///jobs.db"
         )
         raise ConfigError(msg)
     module, name, extra = _ADAPTERS[scheme]

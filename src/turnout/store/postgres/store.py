@@ -46,10 +46,10 @@ from turnout.store.postgres.bell import POLL, Bell, Pacer
 from turnout.store.postgres.connection import Connections, repeated
 from turnout.store.postgres.enqueue import enqueue_values, read_ids
 from turnout.store.postgres.exchange import mark_values, settle_values
-from turnout.store.postgres.recent import Recent
 from turnout.store.postgres.records import find
 from turnout.store.postgres.url import place, read_url
 from turnout.store.postgres.within import Home, Statement, borrow, identity, is_async, record
+from turnout.store.recent import Recent
 from turnout.store.server.change import change
 from turnout.store.server.count import count
 from turnout.store.server.fence import new_fence
