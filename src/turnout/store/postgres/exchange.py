@@ -7,13 +7,13 @@ plain success. Then the batch is sorted anew and sent again.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
 from turnout.job import State
-from turnout.store.postgres.base import encode
+from turnout.store.postgres.base import SEPARATOR, array, encode, text_array
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -49,7 +49,7 @@ class Batch:
     def values(self) -> tuple[Any, ...]:
         """Return what settling binds, from the fences to the others."""
         if not self.outcomes:
-            return (None,) * 13
+            return (None,) * 11
         plain: dict[tuple[str, float], list[Outcome]] = defaultdict(list)
         others: list[dict[str, Any]] = []
         for outcome in self.outcomes:
@@ -57,15 +57,19 @@ class Batch:
                 plain[outcome.job.queue, outcome.keep].append(outcome)
             else:
                 others.append(_ending(outcome))
-        counts: Counter[str] = Counter()
-        for (queue, _), batch in plain.items():
-            counts[queue] += len(batch)
-        traces = [_trace(queue, keep, batch) for (queue, keep), batch in plain.items() if keep > 0]
-        columns = [list(column) for column in zip(*traces, strict=True)] or [[]] * 7
-        text = encode(others).decode() if others else None
-        return (*self._leases(), list(counts), list(counts.values()), *columns, text)
+        batches = [_trace(queue, keep, batch) for (queue, keep), batch in plain.items()]
+        queues, keeps, untils, totals, firsts, lasts, bodies = (
+            zip(*batches) if batches else [()] * 7
+        )
+        return (
+            *self._leases(),
+            text_array(queues),
+            *map(array, (keeps, untils, totals, firsts, lasts)),
+            SEPARATOR.join(bodies),
+            encode(others).decode() if others else None,
+        )
 
-    def _leases(self) -> tuple[list[int], list[int], list[JobId]]:
+    def _leases(self) -> tuple[str, str, str]:
         by_fence: dict[int, list[JobId]] = defaultdict(list)
         for outcome in self.outcomes:
             by_fence[outcome.job.fence].append(outcome.job.id)
@@ -74,7 +78,7 @@ class Batch:
         for fence in sorted(by_fence):
             ids += sorted(by_fence[fence])
             ends.append(len(ids))
-        return sorted(by_fence), ends, ids
+        return array(sorted(by_fence)), array(ends), array(ids)
 
 
 def _is_plain(outcome: Outcome) -> bool:

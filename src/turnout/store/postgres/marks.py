@@ -13,6 +13,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from turnout.store.postgres.base import array, text_array
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -50,10 +52,10 @@ class Marks:
             marks = list(self._marks.items())
             age = self._age
         return age, (
-            [queue for (queue, _), _ in marks],
-            [rank for (_, rank), _ in marks],
-            [at for _, (at, _) in marks],
-            [job_id for _, (_, job_id) in marks],
+            text_array([queue for (queue, _), _ in marks]),
+            array([rank for (_, rank), _ in marks]),
+            array([at for _, (at, _) in marks]),
+            array([job_id for _, (_, job_id) in marks]),
             sweep,
         )
 

@@ -41,7 +41,7 @@ from turnout.job import (
 )
 from turnout.store.batch import check_batch
 from turnout.store.postgres import checks
-from turnout.store.postgres.base import Turn, queries_of, schema_text
+from turnout.store.postgres.base import Turn, array, queries_of, schema_text, text_array
 from turnout.store.postgres.bell import POLL, Bell, Pacer
 from turnout.store.postgres.change import change
 from turnout.store.postgres.connection import Connections
@@ -389,4 +389,5 @@ def _new_fence() -> int:
 
 
 def _wanted(want: Want) -> tuple[Any, ...]:
-    return [queue for queue, _ in want.queues], [room for _, room in want.queues], want.limit
+    queues, rooms = zip(*want.queues) if want.queues else ((), ())
+    return text_array(queues), array(rooms), want.limit
