@@ -36,7 +36,7 @@ END $$;
 -- Records jobs; returns those refused because their unique key is taken, and whether anybody sleeps.
 -- With p_notify the sleepers are woken by the transaction itself, at its commit.
 CREATE FUNCTION turnout.enqueue_1(
-    p_ids uuid[], p_tasks text[], p_queues text[], p_args text[], p_ranks integer[],
+    p_ids uuid[], p_tasks text[], p_queues text[], p_args text, p_ranks integer[],
     p_run_ats double precision[], p_expires double precision[], p_contexts text[],
     p_keys text[], p_untils text[], p_ttls double precision[], p_now double precision,
     p_notify text, OUT taken uuid[], OUT sleepers boolean
@@ -44,6 +44,7 @@ CREATE FUNCTION turnout.enqueue_1(
 DECLARE
     v_now double precision := turnout.clock_1(p_now);
     v_skip uuid[] := turnout.known_1(p_ids);
+    v_args text[] := string_to_array(p_args, E'\x1e');
     v_each record;
 BEGIN
     taken := '{}';
@@ -65,9 +66,10 @@ BEGIN
     END IF;
     WITH batch AS (
         INSERT INTO turnout.ready
-        SELECT u.id, u.task, u.queue, u.args, u.rank, 0, 0, v_now, coalesce(u.run_at, v_now),
+        SELECT u.id, coalesce(u.task, p_tasks[1]), coalesce(u.queue, p_queues[1]), u.args,
+            coalesce(u.rank, p_ranks[1]), 0, 0, v_now, coalesce(u.run_at, v_now),
             u.expires_at, u.context, NULL, u.key, u.until
-        FROM unnest(p_ids, p_tasks, p_queues, p_args, p_ranks, p_run_ats, p_expires, p_contexts,
+        FROM unnest(p_ids, p_tasks, p_queues, v_args, p_ranks, p_run_ats, p_expires, p_contexts,
                     p_keys, p_untils)
             AS u (id, task, queue, args, rank, run_at, expires_at, context, key, until)
         WHERE (u.run_at IS NULL OR u.run_at <= v_now)
@@ -85,9 +87,10 @@ BEGIN
     IF p_run_ats IS NOT NULL THEN
         WITH batch AS (
             INSERT INTO turnout.scheduled
-            SELECT u.id, u.task, u.queue, u.args, u.rank, 0, 0, v_now, u.run_at, u.expires_at,
+            SELECT u.id, coalesce(u.task, p_tasks[1]), coalesce(u.queue, p_queues[1]), u.args,
+            coalesce(u.rank, p_ranks[1]), 0, 0, v_now, u.run_at, u.expires_at,
                 u.context, NULL, u.key, u.until
-            FROM unnest(p_ids, p_tasks, p_queues, p_args, p_ranks, p_run_ats, p_expires, p_contexts,
+            FROM unnest(p_ids, p_tasks, p_queues, v_args, p_ranks, p_run_ats, p_expires, p_contexts,
                         p_keys, p_untils)
                 AS u (id, task, queue, args, rank, run_at, expires_at, context, key, until)
             WHERE u.run_at > v_now AND u.id <> ALL (v_skip)
@@ -201,9 +204,8 @@ END $$;
 CREATE FUNCTION turnout.exchange_1(
     p_epoch text, p_now double precision, p_async boolean,
     p_fences bigint[], p_ends integer[], p_ids uuid[],
-    p_plain_queues text[], p_plain_counts integer[],
-    p_trace_queues text[], p_keeps double precision[], p_untils double precision[],
-    p_totals integer[], p_firsts uuid[], p_lasts uuid[], p_bodies text[],
+    p_plain_queues text[], p_keeps double precision[], p_untils double precision[],
+    p_totals integer[], p_firsts uuid[], p_lasts uuid[], p_bodies text,
     p_others jsonb,
     p_fence bigint, p_queues text[], p_rooms integer[], p_limit integer,
     p_mark_queues text[], p_mark_ranks integer[], p_mark_ats double precision[],
@@ -269,14 +271,16 @@ BEGIN
         END LOOP;
         INSERT INTO turnout.trace (queue, worker, keep, keep_until, total, first_id, last_id, body)
             SELECT t.q, v_name, t.keep, t.until, t.total, t.low, t.high, t.body
-            FROM unnest(p_trace_queues, p_keeps, p_untils, p_totals, p_firsts, p_lasts, p_bodies)
-                AS t (q, keep, until, total, low, high, body);
+            FROM unnest(p_plain_queues, p_keeps, p_untils, p_totals, p_firsts, p_lasts,
+                    string_to_array(p_bodies, E'\x1e'))
+                AS t (q, keep, until, total, low, high, body)
+            WHERE t.keep > 0;
         INSERT INTO turnout.delta (queue, what, bucket, n)
-            SELECT p.q, 'running', 0, -p.n FROM unnest(p_plain_queues, p_plain_counts) p (q, n)
-            UNION ALL SELECT p.q, 'finished', floor(v_now / 10), p.n
-                FROM unnest(p_plain_queues, p_plain_counts) p (q, n)
-            UNION ALL SELECT t.q, 'succeeded', 0, t.total
-                FROM unnest(p_trace_queues, p_totals) t (q, total);
+            SELECT p.q, d.what, d.bucket, d.sign * p.n
+            FROM unnest(p_plain_queues, p_keeps, p_totals) AS p (q, keep, n), (VALUES
+                ('running', 0, -1), ('finished', floor(v_now / 10)::bigint, 1), ('succeeded', 0, 1)
+            ) AS d (what, bucket, sign)
+            WHERE d.what <> 'succeeded' OR p.keep > 0;
     END IF;
 
     IF p_fence IS NULL THEN RETURN; END IF;

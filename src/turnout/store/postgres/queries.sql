@@ -1,15 +1,16 @@
 -- Every statement of the PostgreSQL adapter outside its functions, by verb.
 
 -- name: enqueue
-SELECT taken::text[], sleepers FROM turnout.enqueue_1(%s::uuid[], %s::text[], %s::text[], %s::text[],
-    %s::integer[], %s::float8[], %s::float8[], %s::text[], %s::text[], %s::text[], %s::float8[],
-    %s::float8, %s::text);
+SELECT taken::text[], sleepers FROM turnout.enqueue_1(%s::text::uuid[], %s::text::text[], %s::text::text[],
+    %s::text, %s::text::integer[], %s::text::float8[], %s::text::float8[], %s::text::text[],
+    %s::text::text[], %s::text::text[], %s::text::float8[], %s::float8, %s::text);
 
 -- name: exchange
-SELECT * FROM turnout.exchange_1(%s::text, %s::float8, %s::boolean, %s::bigint[], %s::integer[],
-    %s::uuid[], %s::text[], %s::integer[], %s::text[], %s::float8[], %s::float8[], %s::integer[],
-    %s::uuid[], %s::uuid[], %s::text[], %s::jsonb, %s::bigint, %s::text[], %s::integer[],
-    %s::integer, %s::text[], %s::integer[], %s::float8[], %s::uuid[], %s::boolean);
+SELECT * FROM turnout.exchange_1(%s::text, %s::float8, %s::boolean, %s::text::bigint[],
+    %s::text::integer[], %s::text::uuid[], %s::text::text[], %s::text::float8[],
+    %s::text::float8[], %s::text::integer[], %s::text::uuid[], %s::text::uuid[], %s::text,
+    %s::text::jsonb, %s::bigint, %s::text::text[], %s::text::integer[], %s::integer,
+    %s::text::text[], %s::text::integer[], %s::text::float8[], %s::text::uuid[], %s::boolean);
 
 -- name: notify
 -- Nothing is written, yet a notifying commit has a record of its own: it need not be flushed.

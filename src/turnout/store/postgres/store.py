@@ -41,7 +41,7 @@ from turnout.job import (
 )
 from turnout.store.batch import check_batch
 from turnout.store.postgres import checks
-from turnout.store.postgres.base import Turn, queries_of, schema_text
+from turnout.store.postgres.base import Turn, array, queries_of, schema_text, text_array
 from turnout.store.postgres.bell import POLL, Bell, Pacer
 from turnout.store.postgres.connection import Connections, repeated
 from turnout.store.postgres.enqueue import enqueue_values, read_ids
@@ -392,4 +392,5 @@ class PostgresStore:
 
 
 def _wanted(want: Want) -> tuple[Any, ...]:
-    return [queue for queue, _ in want.queues], [room for _, room in want.queues], want.limit
+    queues, rooms = zip(*want.queues, strict=True) if want.queues else ((), ())
+    return text_array(queues), array(rooms), want.limit
