@@ -8,8 +8,6 @@ leaves a job that runs again. So every task here is written to do no harm when i
 
 from __future__ import annotations
 
-import json
-
 from turnout import CurrentJob, Turnout, current_job, discard_on, exponential, retry_on
 
 from . import clients, database
@@ -31,7 +29,7 @@ RULES = [
 
 def mark_declined(job: CurrentJob, _error: Exception) -> None:
     """Run when `charge` gives up on a card: asking the bank again would not help."""
-    database.set_declined(json.loads(job.leased.args)["order_id"])
+    database.set_declined(*job.arguments[0])
 
 
 @jobs.task(

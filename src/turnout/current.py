@@ -53,7 +53,7 @@ class CurrentJob:
         self._host = host
         self.started_at = started_at
         self.timeout = timeout
-        self.arguments: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})  # set for middleware
+        self.arguments: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})
         self.cancelled = False  # somebody asked this job to stop
         self.lost = False  # the lease is gone: another worker may run it; stop
         self.timed_out = False

@@ -227,7 +227,13 @@ class BoundTask(Generic[P, R]):
         return await self._task.app.arecord(new, within=self._options.within)
 
     def prepare(self, *args: P.args, **kwargs: P.kwargs) -> PreparedJob[R]:
-        """Check and encode a job for `enqueue_many`; `within` does not travel with it."""
+        """Check and encode a job for `enqueue_many`. Raises ConfigError after `using(within=)`."""
+        if self._options.within is not None:
+            msg = (
+                "within= does not travel with a prepared job: write `with jobs.within(connection): "
+                "jobs.enqueue_many(...)`"
+            )
+            raise ConfigError(msg)
         return PreparedJob(self._task.build(args, kwargs, self._options))
 
 

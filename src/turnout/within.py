@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING
+from weakref import WeakSet
+
+from turnout.errors import WithinError
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
     from turnout.app import Turnout
 
 _held: ContextVar[tuple[Turnout, object] | None] = ContextVar("turnout_within", default=None)
+_set_up: WeakSet[Turnout] = WeakSet()
 
 
 class Within:
@@ -23,10 +27,17 @@ class Within:
     __slots__ = ("_marks", "_pair")
 
     def __init__(self, app: Turnout, connection: object) -> None:
+        if connection is None:
+            msg = "within() takes your connection or session, got None: jobs would not wait for it"
+            raise WithinError(msg)
         self._pair = (app, connection)
         self._marks: list[Token[tuple[Turnout, object] | None]] = []
 
     def __enter__(self) -> None:
+        app = self._pair[0]
+        if app not in _set_up:  # now, before the caller's first write locks the file against us
+            app.store.setup()
+            _set_up.add(app)
         self._marks.append(_held.set(self._pair))
 
     def __exit__(

@@ -52,6 +52,7 @@ def run_attempt(plan: Plan, job: CurrentJob, worker: str) -> Outcome:
         if leased.context is not None:
             plan.app.restore_context(leased.context)
         args, kwargs = plan.decode(leased.args)
+        job.arguments = args, {**kwargs}
         if plan.transaction is not None:
             return _in_transaction(plan, job, plan.transaction, args, kwargs)
         result = plan.call(*args, **kwargs)
@@ -72,6 +73,7 @@ async def arun_attempt(plan: Plan, job: CurrentJob, worker: str) -> Outcome:
         if leased.context is not None:
             plan.app.restore_context(leased.context)
         args, kwargs = plan.decode(leased.args)
+        job.arguments = args, {**kwargs}
         async with limit:
             result = await plan.call(*args, **kwargs)
     except TimeoutError as error:

@@ -98,9 +98,7 @@ def _chain(app: Turnout, task: Task[Any, Any, Any]) -> Callable[..., Any]:
 
     chain = compose(layers, innermost)
 
-    def run(*args: Any, **kwargs: Any) -> Any:
-        job = current.get()
-        job.arguments = args, kwargs
-        return chain(job)
+    def run(*_args: Any, **_kwargs: Any) -> Any:
+        return chain(current.get())  # it knows its arguments, and layers may change them
 
     return run
