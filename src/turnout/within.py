@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING
-from weakref import WeakSet
 
 from turnout.errors import WithinError
 
@@ -17,8 +16,8 @@ if TYPE_CHECKING:
 
     from turnout.app import Turnout
 
-_held: ContextVar[tuple[Turnout, object] | None] = ContextVar("turnout_within", default=None)
-_set_up: WeakSet[Turnout] = WeakSet()
+_Pairs = tuple[tuple["Turnout", object], ...]
+_held: ContextVar[_Pairs] = ContextVar("turnout_within", default=())  # the innermost first
 
 
 class Within:
@@ -31,14 +30,10 @@ class Within:
             msg = "within() takes your connection or session, got None: jobs would not wait for it"
             raise WithinError(msg)
         self._pair = (app, connection)
-        self._marks: list[Token[tuple[Turnout, object] | None]] = []
+        self._marks: list[Token[_Pairs]] = []
 
     def __enter__(self) -> None:
-        app = self._pair[0]
-        if app not in _set_up:  # now, before the caller's first write locks the file against us
-            app.store.setup()
-            _set_up.add(app)
-        self._marks.append(_held.set(self._pair))
+        self._marks.append(_held.set((self._pair, *_held.get())))
 
     def __exit__(
         self,
@@ -61,6 +56,5 @@ class Within:
 
 
 def connection_of(app: Turnout) -> object:
-    """Return the connection that a surrounding block gave this application, or None."""
-    held = _held.get()
-    return held[1] if held is not None and held[0] is app else None
+    """Return the connection that the nearest block gave this application, or None."""
+    return next((connection for owner, connection in _held.get() if owner is app), None)

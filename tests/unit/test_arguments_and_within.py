@@ -7,7 +7,8 @@ import sqlite3
 import pytest
 
 from turnout import Turnout, current_job, discard_on
-from turnout.errors import ConfigError, WithinError
+from turnout.errors import ConfigError, JobNotFound, WithinError
+from turnout.job import JobFilter
 from unit.harness import Bench
 
 
@@ -28,7 +29,8 @@ def test_a_job_and_its_then_see_the_arguments(tmp_path):
     bench.app.close()
 
 
-def test_the_first_within_of_a_file_sets_it_up_before_the_caller_writes(tmp_path):
+@pytest.fixture
+def shop(tmp_path):
     app = Turnout(f"sqlite:///{tmp_path}/app.db")
 
     @app.task
@@ -36,12 +38,40 @@ def test_the_first_within_of_a_file_sets_it_up_before_the_caller_writes(tmp_path
 
     connection = sqlite3.connect(tmp_path / "app.db")
     connection.execute("CREATE TABLE paid (id INTEGER)")
-    with connection, app.within(connection):
-        connection.execute("INSERT INTO paid VALUES (1)")
-        job = pay.enqueue(1)
-    assert job.refresh().state == "queued"
+    yield app, pay, connection
     connection.close()
     app.close()
+
+
+def test_a_file_without_our_tables_gets_them_in_the_callers_transaction(shop):
+    app, pay, connection = shop
+    with connection:
+        connection.execute("INSERT INTO paid VALUES (1)")
+        with app.within(connection):
+            job = pay.enqueue(1)
+            pay.enqueue(2)
+    assert job.refresh().state == "queued"
+
+
+def test_a_rollback_takes_the_tables_back_and_the_next_caller_makes_them(shop):
+    app, pay, connection = shop
+    for end in connection.rollback, connection.commit:
+        connection.execute("INSERT INTO paid VALUES (1)")
+        with app.within(connection):
+            job = pay.enqueue(1)
+        end()
+    assert job.refresh().state == "queued"
+    assert len(app.store.find(JobFilter())) == 1
+
+
+def test_blocks_of_two_applications_nest(shop, tmp_path):
+    app, pay, connection = shop
+    other = Turnout("memory:")
+    with app.within(connection), other.within(object()):
+        job = pay.enqueue(1)
+    connection.rollback()
+    with pytest.raises(JobNotFound):
+        job.refresh()
 
 
 def test_within_needs_a_connection():

@@ -6,9 +6,15 @@ import os
 import sqlite3
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from turnout.errors import SchemaError, StoreUnavailable
 from turnout.store.sqlite.connection import retried
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Execute = Callable[..., Any]
 
 SCHEMA = resources.files("turnout.store.sqlite").joinpath("001_initial.sql").read_text("utf-8")
 VERSION = 1
@@ -67,14 +73,14 @@ def has_wal_reset_bug(version: tuple[int, ...]) -> bool:
     return (3, 7, 0) <= version < (3, 51, 3)
 
 
-def schema_version(connection: sqlite3.Connection) -> int:
+def schema_version(execute: Execute) -> int:
     """Return the schema's number, 0 where there is none of ours.
 
     Raises SchemaError for a newer one, and for tables of our names that are not ours.
     """
     tables = {
         row[0]
-        for row in connection.execute(
+        for row in execute(
             "SELECT name FROM sqlite_master WHERE type = 'table' AND name GLOB 'turnout_*'"
         )
     }
@@ -82,7 +88,7 @@ def schema_version(connection: sqlite3.Connection) -> int:
         return 0
     row = None
     if "turnout_meta" in tables:
-        row = _schema_row(connection)
+        row = _schema_row(execute)
     if row is None or not str(row[0]).isdigit():
         msg = "the file has tables named turnout_... that Turnout did not make; give another file"
         raise SchemaError(msg)
@@ -95,9 +101,9 @@ def schema_version(connection: sqlite3.Connection) -> int:
     return int(str(row[0]))
 
 
-def _schema_row(connection: sqlite3.Connection) -> tuple[object] | None:
+def _schema_row(execute: Execute) -> tuple[object] | None:
     try:
-        row: tuple[object] | None = connection.execute(
+        row: tuple[object] | None = execute(
             "SELECT value FROM turnout_meta WHERE key = 'schema'"
         ).fetchone()
     except sqlite3.OperationalError:  # no such column: a table of somebody else
@@ -105,23 +111,31 @@ def _schema_row(connection: sqlite3.Connection) -> tuple[object] | None:
     return row
 
 
-def migrate(connection: sqlite3.Connection) -> None:
-    """Bring the schema to VERSION; safe to repeat and to race."""
+def is_current(connection: sqlite3.Connection) -> bool:
+    """True when the schema has number VERSION; it reads, and waits for no writer."""
     if sqlite3.sqlite_version_info < _OLDEST:
         msg = f"SQLite {sqlite3.sqlite_version} is too old: Turnout needs 3.35 or later"
         raise StoreUnavailable(msg)
-    if schema_version(connection) == VERSION:
-        return
+    return schema_version(connection.execute) == VERSION
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring the schema to VERSION; safe to repeat and to race."""
     retried(lambda: connection.execute("BEGIN IMMEDIATE"))
     try:
-        if schema_version(connection) < VERSION:
-            for statement in _statements(SCHEMA):
-                connection.execute(statement)
+        migrate_within(connection.execute)
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+
+
+def migrate_within(execute: Execute) -> None:
+    """Bring the schema to VERSION in an open transaction, with which it stays or goes."""
+    if schema_version(execute) < VERSION:
+        for statement in _statements(SCHEMA):
+            execute(statement)
 
 
 def _statements(script: str) -> list[str]:

@@ -111,10 +111,11 @@ class SQLiteStore:
 
     def setup(self) -> None:
         """Create or upgrade the schema; safe to repeat."""
-        with self._setup_lock:
-            checks.refuse_network(self.path)
-            with self._connections.front() as connection, self._connections.gate:
-                checks.migrate(connection)
+        checks.refuse_network(self.path)
+        with self._setup_lock, self._connections.front() as connection:
+            if not checks.is_current(connection):
+                with self._connections.gate:
+                    checks.migrate(connection)
             self._ready = True
 
     def close(self) -> None:
@@ -165,10 +166,10 @@ class SQLiteStore:
         if not jobs:
             return []
         check_batch(jobs)
-        if not self._ready:
-            self.setup()
         if within is not None:
             return self._enqueue_within(jobs, within, now)
+        if not self._ready:
+            self.setup()
         with self._connections.front() as connection:
 
             def verb(turn: Turn) -> tuple[list[JobId | None], list[int]]:
@@ -184,6 +185,9 @@ class SQLiteStore:
         self, jobs: Sequence[NewJob], within: object, now: float | None
     ) -> list[JobId | None]:
         with borrow(within, self.path) as borrowed:
+            if not self._ready:  # a connection of our own would wait for the caller's lock
+                checks.refuse_network(self.path)
+                checks.migrate_within(borrowed.execute)
             turn = Turn(borrowed.execute, self._now(now))
             ids = enqueue(turn, borrowed.executemany, jobs)
             turn.flush()
