@@ -21,7 +21,7 @@ def test_a_suspended_workers_late_settle_is_refused(rig):
     first = rig.start()
     job = rig.enqueue("hold", "a")
     rig.until_said("start", "a")
-    zombie = first.signal_child(signal.SIGSTOP)
+    zombie = first.suspend()
     second = rig.start()
     rig.until_said("start", "a", 2)
     [heir] = second.children()
@@ -47,7 +47,7 @@ def test_a_woken_worker_works_on_under_a_new_epoch(rig):
     first = rig.start()
     old = epochs(rig)
     [pid] = first.children()
-    first.signal_child(signal.SIGSTOP)
+    first.suspend()
     second = rig.start()
     wait_until(lambda: not old & epochs(rig), "the suspended worker was taken for dead")
     first.signal_child(signal.SIGCONT)
@@ -70,7 +70,7 @@ def test_losing_the_epoch_again_and_again_costs_no_threads(rig):
     [pid] = first.children()
     for _ in range(3):
         [old] = [info.epoch for info in rig.store.workers() if info.pid == pid]
-        first.signal_child(signal.SIGSTOP)
+        first.suspend()
         wait_until(lambda old=old: old not in epochs(rig), "it was taken for dead")
         first.signal_child(signal.SIGCONT)
         wait_until(lambda: any(i.pid == pid for i in rig.store.workers()), "it came back")
@@ -86,7 +86,7 @@ def test_a_lost_epoch_is_announced_once(rig):
     job = rig.enqueue("nap", "busy", 0.2)
     rig.until(job)
     [old] = epochs(rig)
-    first.signal_child(signal.SIGSTOP)
+    first.suspend()
     rig.store.reap(epoch=old)
     first.signal_child(signal.SIGCONT)
     jobs = [rig.enqueue("note", f"{n}") for n in range(20)]
