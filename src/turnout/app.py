@@ -7,28 +7,26 @@ may be called from any thread, and after a fork.
 from __future__ import annotations
 
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from contextvars import ContextVar
-from inspect import iscoroutinefunction
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import msgspec
 
 from turnout.config import load
-from turnout.errors import ArgumentError, ConfigError, UnknownTask, as_seconds
+from turnout.decorator import TaskMaker, Transactional, Until
+from turnout.errors import ArgumentError, ConfigError, UnknownTask
 from turnout.events import Events, JobEnqueued
 from turnout.handle import Job, in_thread
 from turnout.ids import check_id
 from turnout.middleware import check_middleware, compose
-from turnout.retry import DEFAULT_ATTEMPTS, Policy
+from turnout.retry import DEFAULT_ATTEMPTS
 from turnout.store import open_store
 from turnout.store.protocol import MAX_BATCH, AwaitsCallers
-from turnout.task import Task, TaskOptions, check_known_queue, check_name, check_priority
+from turnout.task import Task, check_known_queue
 from turnout.within import Within, connection_of
 
 if TYPE_CHECKING:
@@ -42,8 +40,6 @@ if TYPE_CHECKING:
     from turnout.task import P, PreparedJob, R
 
 M = TypeVar("M", bound="Callable[..., Any]")
-Until = Literal["start", "finish", "time"]
-Transactional = bool | Callable[[], AbstractContextManager[Any]]
 
 
 class Turnout:
@@ -308,93 +304,3 @@ def _new(item: PreparedJob[Any]) -> NewJob:
     except AttributeError:
         msg = f"enqueue_many takes what task.prepare(...) returns, got {item!r:.80}"
         raise ArgumentError(msg) from None
-
-
-class TaskMaker:
-    """The decorator behind `@jobs.task(...)`, with its options checked."""
-
-    def __init__(
-        self,
-        app: Turnout,
-        *,
-        name: str | None = None,
-        queue: str | None = None,
-        priority: int = 0,
-        on_error: Sequence[Rule] = (),
-        attempts: int = DEFAULT_ATTEMPTS,
-        wait: WaitLike | None = None,
-        timeout: float | timedelta | None = None,
-        expires: float | timedelta | None = None,
-        keep: float | timedelta | None = None,
-        unique: bool | Callable[..., str] = False,
-        unique_until: Until = "finish",
-        unique_for: float | timedelta | None = None,
-        transactional: Transactional = False,
-    ) -> None:
-        self._app = app
-        self._name = None if name is None else check_name(name)
-        self._options = TaskOptions(
-            queue=app.check_queue(queue or app.config.default_queue),
-            priority=check_priority(priority),
-            policy=Policy(on_error, attempts, wait),
-            timeout=_seconds(timeout, "timeout="),
-            expires=_seconds(expires, "expires="),
-            keep=_seconds(keep, "keep="),
-            unique=unique,
-            unique_until=unique_until,
-            unique_for=_seconds(unique_for, "unique_for="),
-            transactional=transactional,
-        )
-        _check_options(self._options)
-
-    @overload
-    def __call__(
-        self, fn: Callable[P, Coroutine[Any, Any, R]]
-    ) -> Task[P, R, Coroutine[Any, Any, R]]: ...
-    @overload
-    def __call__(self, fn: Callable[P, R]) -> Task[P, R, R]: ...
-    def __call__(self, fn: Callable[..., Any]) -> Any:
-        """Make the function a task."""
-        if not callable(fn) or not hasattr(fn, "__code__"):
-            msg = f"@task goes on a function, got {fn!r:.80}"
-            raise ConfigError(msg)
-        if self._options.transactional and iscoroutinefunction(fn):
-            msg = f"transactional= is for `def` tasks, {fn.__qualname__} is an `async def`"
-            raise ConfigError(msg)
-        name = self._name or _default_name(fn)
-        task: Task[Any, Any, Any] = Task(self._app, fn, name, self._options)
-        self._app.register(task)
-        return task
-
-
-def _seconds(value: float | timedelta | None, name: str) -> float | None:
-    return None if value is None else as_seconds(value, name)
-
-
-def _check_options(options: TaskOptions) -> None:
-    if not isinstance(options.transactional, bool) and not callable(options.transactional):
-        msg = (
-            "transactional= is True or a function that opens a transaction, such as Session.begin, "
-            f"got {options.transactional!r:.80}"
-        )
-        raise ConfigError(msg)
-    if not isinstance(options.unique, bool) and not callable(options.unique):
-        msg = f"unique= is True or a function that returns the key, got {options.unique!r:.80}"
-        raise ConfigError(msg)
-    if options.unique_until not in ("start", "finish", "time"):
-        msg = f"unique_until= is start, finish or time, got {options.unique_until!r}"
-        raise ConfigError(msg)
-    if options.unique_until == "time" and options.unique_for is None:
-        msg = "unique_until='time' needs unique_for=, the seconds for which the key stays taken"
-        raise ConfigError(msg)
-
-
-def _default_name(fn: Callable[..., Any]) -> str:
-    """Return module.qualname; in a script, the file's stem stands in for __main__."""
-    module = fn.__module__
-    if module == "__main__":
-        spec = getattr(sys.modules["__main__"], "__spec__", None)
-        path = getattr(sys.modules["__main__"], "__file__", None)
-        stem = os.path.splitext(os.path.basename(path))[0] if path else module  # noqa: PTH119, PTH122
-        module = spec.name if spec else stem
-    return f"{module}.{fn.__qualname__}"

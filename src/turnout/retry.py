@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from inspect import iscoroutinefunction
 from random import Random
 from typing import Any, Literal
 
@@ -236,6 +237,9 @@ def _checked_attempts(owner: str, attempts: Any) -> int:
 def _checked_then(maker: str, then: Any) -> Then | None:
     if then is not None and not callable(then):
         msg = f"{maker}(then=) takes a function of (job, error), got {then!r}"
+        raise ConfigError(msg)
+    if iscoroutinefunction(then):
+        msg = f"{maker}(then=) takes a `def` function, {then.__qualname__} is an `async def`"
         raise ConfigError(msg)
     checked: Then | None = then
     return checked

@@ -22,11 +22,13 @@ def test_retry_one(cli, shop):
 def test_retry_filtered_and_all(cli, shop):
     broken, late = shop.dead(), shop.dead(error="builtins.TimeoutError")
 
-    assert "1 job retried" in cli("dead", "retry", "--error", "builtins.TimeoutError").stdout
+    assert (
+        "1 job retried" in cli("dead", "retry", "--error", "builtins.TimeoutError", "--yes").stdout
+    )
     assert shop.state(late) is State.QUEUED
     assert shop.state(broken) is State.DEAD
-    assert "1 job retried" in cli("dead", "retry", "--all").stdout
-    assert "0 jobs retried" in cli("dead", "retry", "--all").stdout
+    assert "1 job retried" in cli("dead", "retry", "--all", "--yes").stdout
+    assert "0 jobs retried" in cli("dead", "retry", "--all", "--yes").stdout
 
 
 def test_a_retried_job_that_dies_again_is_not_retried_twice(cli, shop, monkeypatch):
@@ -43,7 +45,7 @@ def test_a_retried_job_that_dies_again_is_not_retried_twice(cli, shop, monkeypat
         return changed
 
     monkeypatch.setattr(store, "change", change_and_die)
-    assert "5 jobs retried" in cli("dead", "retry", "--all").stdout
+    assert "5 jobs retried" in cli("dead", "retry", "--all", "--yes").stdout
 
 
 def test_delete_leaves_the_living_alone(cli, shop):
@@ -63,4 +65,4 @@ def test_nothing_named_is_never_everything(cli, shop):
 
 
 def test_a_filter_that_matches_nothing_is_exit_code_1(cli, shop):
-    cli("dead", "retry", "--task", "nobody", code=1)
+    cli("dead", "retry", "--task", "nobody", "--yes", code=1)

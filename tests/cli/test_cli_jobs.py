@@ -192,16 +192,21 @@ def test_nothing_named_is_never_everything(cli, shop, action):
     assert shop.state(job_id) is State.QUEUED
 
 
+@pytest.mark.parametrize("action", ["retry", "cancel", "delete"])
+def test_many_jobs_are_not_changed_where_nobody_can_be_asked(cli, shop, action):
+    assert "add --yes" in cli("jobs", action, "--all", code=2).stderr
+
+
 def test_acting_by_filter_and_on_all(cli, shop):
     for n in range(5):
         shop.ready(n)
     mail = shop.mail.enqueue("ann").id
 
-    assert "5 jobs cancelled" in cli("jobs", "cancel", "--queue", "critical").stdout
+    assert "5 jobs cancelled" in cli("jobs", "cancel", "--queue", "critical", "--yes").stdout
     assert shop.state(mail) is State.QUEUED
-    assert "nothing" not in cli("jobs", "cancel", "--queue", "critical", code=1).stdout
-    assert "6 jobs deleted" in cli("jobs", "delete", "--all").stdout
-    assert "0 jobs deleted" in cli("jobs", "delete", "--all").stdout
+    assert "nothing" not in cli("jobs", "cancel", "--queue", "critical", "--yes", code=1).stdout
+    assert "6 jobs deleted" in cli("jobs", "delete", "--all", "--yes").stdout
+    assert "0 jobs deleted" in cli("jobs", "delete", "--all", "--yes").stdout
 
 
 def test_many_are_changed_in_bounded_batches(cli, shop, monkeypatch):
@@ -217,10 +222,10 @@ def test_many_are_changed_in_bounded_batches(cli, shop, monkeypatch):
     for n in range(8):
         shop.ready(n)
 
-    assert "8 jobs cancelled" in cli("jobs", "cancel", "--all").stdout
+    assert "8 jobs cancelled" in cli("jobs", "cancel", "--all", "--yes").stdout
     assert limits == [3, 3, 3, 3]
     limits.clear()
-    assert "8 jobs retried" in cli("jobs", "retry", "--state", "cancelled").stdout
+    assert "8 jobs retried" in cli("jobs", "retry", "--state", "cancelled", "--yes").stdout
     assert limits == [3, 3, 3]
 
 
@@ -246,4 +251,4 @@ def test_a_progress_bar_stands_on_a_terminals_stderr(cli, shop, monkeypatch):
 
     monkeypatch.setattr(act, "sys", Terminal)
     shop.ready()
-    assert "1 job cancelled" in cli("jobs", "cancel", "--all").stdout
+    assert "1 job cancelled" in cli("jobs", "cancel", "--all", "--yes").stdout

@@ -100,7 +100,7 @@ def test_purge_deletes_what_is_queued_only(cli, shop):
     dead, running = shop.dead(), shop.running()
     ready, scheduled, mail = shop.ready(), shop.scheduled(), shop.mail.enqueue("ann").id
 
-    assert cli.json("queues", "purge", "critical")["changed"] == 2
+    assert cli.json("queues", "purge", "critical", "--yes")["changed"] == 2
     assert shop.state(ready) is shop.state(scheduled) is None
     assert shop.state(dead) is State.DEAD
     assert shop.state(running) is State.RUNNING

@@ -9,6 +9,7 @@ import pytest
 from turnout import Turnout, current_job, discard_on
 from turnout.errors import ConfigError, JobNotFound, WithinError
 from turnout.job import JobFilter
+from turnout.store import open_store
 from unit.harness import Bench
 
 
@@ -87,3 +88,26 @@ def test_a_prepared_job_refuses_a_transaction_that_it_would_lose():
 
     with pytest.raises(ConfigError, match="does not travel"):
         pay.using(within=object()).prepare(1)
+
+
+def test_what_would_never_run_is_refused_where_it_is_written():
+    app = Turnout("memory:")
+
+    async def later(job, error) -> None: ...
+
+    def lazy():
+        yield 1
+
+    async def lazier():
+        yield 1
+
+    with pytest.raises(ConfigError, match="is an `async def`"):
+        discard_on(ValueError, then=later)
+    for generator in lazy, lazier:
+        with pytest.raises(ConfigError, match="is a generator"):
+            app.task(generator)
+
+
+def test_a_file_is_not_named_memory():
+    with pytest.raises(ConfigError, match="memory: here"):
+        open_store("sqlite:///:memory:")

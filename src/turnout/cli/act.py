@@ -140,12 +140,16 @@ _OBSTACLES = {"retry": _no_retry, "cancel": _no_cancel, "delete": _no_delete}
 
 
 def confirm(store: Store, action: Action, where: JobFilter, *, yes: bool) -> None:
-    """Ask a person at a terminal whether to go on; does nothing for programs, or with `yes`.
+    """Ask a person at a terminal whether to go on, unless told `yes`.
 
-    Raises click.Abort for an interrupt; a plain "no" ends the command with exit code 1.
+    Raises click.Abort for an interrupt, and click.UsageError where there is nobody to ask; a plain
+    "no" ends the command with exit code 1.
     """
-    if yes or not output.is_interactive():
+    if yes:
         return
+    if not output.is_interactive():
+        msg = f"this may {action} many jobs and nobody can be asked: add --yes"
+        raise click.UsageError(msg)
     total = _estimate(store, where)
     count = f"more than {BATCH:,}" if total is None else output.number(total)
     question = f"{action.capitalize()} {output.one_line(in_words(where))} ({count})?"

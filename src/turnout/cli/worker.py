@@ -61,6 +61,9 @@ def run_worker(target: str, options: dict[str, Any]) -> int:
 
     settings = WorkerOptions(queues=parse_queues(options.pop("queues")), **options)
     app = find_app(target)
+    for spec in settings.queues:
+        if spec.name != "*":
+            app.check_queue(spec.name)
     set_up_logging(settings)
     say_banner(app, settings)
     return Supervisor(app, settings).run()

@@ -88,6 +88,9 @@ class SQLiteStore:
         if parts.netloc or not path or "\0" in path:
             msg = f"{url!r} names no file: write sqlite:///jobs.db, or sqlite:////var/lib/jobs.db"
             raise ConfigError(msg)
+        if path == ":memory:":
+            msg = f"{url!r}: jobs in memory are at memory: here, of one process and for tests"
+            raise ConfigError(msg)
         options = dict(parse_qsl(parts.query, keep_blank_values=True))
         modes = {
             "synchronous": options.pop("synchronous", "full").lower(),

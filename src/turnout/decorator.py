@@ -1,0 +1,119 @@
+"""`@jobs.task(...)`: its options, checked where they are written, and the name a task gets."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+from turnout.errors import ConfigError, as_seconds
+from turnout.retry import DEFAULT_ATTEMPTS, Policy
+from turnout.task import Task, TaskOptions, check_name, check_priority
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Sequence
+    from datetime import timedelta
+
+    from turnout.app import Turnout
+    from turnout.backoff import WaitLike
+    from turnout.retry import Rule
+    from turnout.task import P, R
+
+Until = Literal["start", "finish", "time"]
+Transactional = bool | Callable[[], AbstractContextManager[Any]]
+
+
+class TaskMaker:
+    """The decorator behind `@jobs.task(...)`, with its options checked."""
+
+    def __init__(
+        self,
+        app: Turnout,
+        *,
+        name: str | None = None,
+        queue: str | None = None,
+        priority: int = 0,
+        on_error: Sequence[Rule] = (),
+        attempts: int = DEFAULT_ATTEMPTS,
+        wait: WaitLike | None = None,
+        timeout: float | timedelta | None = None,
+        expires: float | timedelta | None = None,
+        keep: float | timedelta | None = None,
+        unique: bool | Callable[..., str] = False,
+        unique_until: Until = "finish",
+        unique_for: float | timedelta | None = None,
+        transactional: Transactional = False,
+    ) -> None:
+        self._app = app
+        self._name = None if name is None else check_name(name)
+        self._options = TaskOptions(
+            queue=app.check_queue(queue or app.config.default_queue),
+            priority=check_priority(priority),
+            policy=Policy(on_error, attempts, wait),
+            timeout=_seconds(timeout, "timeout="),
+            expires=_seconds(expires, "expires="),
+            keep=_seconds(keep, "keep="),
+            unique=unique,
+            unique_until=unique_until,
+            unique_for=_seconds(unique_for, "unique_for="),
+            transactional=transactional,
+        )
+        _check_options(self._options)
+
+    @overload
+    def __call__(
+        self, fn: Callable[P, Coroutine[Any, Any, R]]
+    ) -> Task[P, R, Coroutine[Any, Any, R]]: ...
+    @overload
+    def __call__(self, fn: Callable[P, R]) -> Task[P, R, R]: ...
+    def __call__(self, fn: Callable[..., Any]) -> Any:
+        """Make the function a task."""
+        if not callable(fn) or not hasattr(fn, "__code__"):
+            msg = f"@task goes on a function, got {fn!r:.80}"
+            raise ConfigError(msg)
+        if isgeneratorfunction(fn) or isasyncgenfunction(fn):
+            msg = f"{fn.__qualname__} is a generator: its body would not run; return, do not yield"
+            raise ConfigError(msg)
+        if self._options.transactional and iscoroutinefunction(fn):
+            msg = f"transactional= is for `def` tasks, {fn.__qualname__} is an `async def`"
+            raise ConfigError(msg)
+        name = self._name or _default_name(fn)
+        task: Task[Any, Any, Any] = Task(self._app, fn, name, self._options)
+        self._app.register(task)
+        return task
+
+
+def _seconds(value: float | timedelta | None, name: str) -> float | None:
+    return None if value is None else as_seconds(value, name)
+
+
+def _check_options(options: TaskOptions) -> None:
+    if not isinstance(options.transactional, bool) and not callable(options.transactional):
+        msg = (
+            "transactional= is True or a function that opens a transaction, such as Session.begin, "
+            f"got {options.transactional!r:.80}"
+        )
+        raise ConfigError(msg)
+    if not isinstance(options.unique, bool) and not callable(options.unique):
+        msg = f"unique= is True or a function that returns the key, got {options.unique!r:.80}"
+        raise ConfigError(msg)
+    if options.unique_until not in ("start", "finish", "time"):
+        msg = f"unique_until= is start, finish or time, got {options.unique_until!r}"
+        raise ConfigError(msg)
+    if options.unique_until == "time" and options.unique_for is None:
+        msg = "unique_until='time' needs unique_for=, the seconds for which the key stays taken"
+        raise ConfigError(msg)
+
+
+def _default_name(fn: Callable[..., Any]) -> str:
+    """Return module.qualname; in a script, the file's stem stands in for __main__."""
+    module = fn.__module__
+    if module == "__main__":
+        spec = getattr(sys.modules["__main__"], "__spec__", None)
+        path = getattr(sys.modules["__main__"], "__file__", None)
+        stem = os.path.splitext(os.path.basename(path))[0] if path else module  # noqa: PTH119, PTH122
+        module = spec.name if spec else stem
+    return f"{module}.{fn.__qualname__}"
