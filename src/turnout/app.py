@@ -18,10 +18,11 @@ import msgspec
 
 from turnout.config import load
 from turnout.decorator import TaskMaker, Transactional, Until
-from turnout.errors import ArgumentError, ConfigError, UnknownTask
+from turnout.errors import ArgumentError, ConfigError, EnqueueError, UnknownTask
 from turnout.events import Events, JobEnqueued
 from turnout.handle import Job, in_thread
 from turnout.ids import check_id
+from turnout.job import NewJob
 from turnout.middleware import check_middleware, compose
 from turnout.retry import DEFAULT_ATTEMPTS
 from turnout.store import open_store
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from turnout.backoff import WaitLike
-    from turnout.job import JobId, NewJob
+    from turnout.job import JobId
     from turnout.retry import Rule
     from turnout.store.protocol import Store
     from turnout.task import P, PreparedJob, R
@@ -185,6 +186,10 @@ class Turnout:
         """Return what the middleware makes of jobs, None for the refused; and without those."""
         shape = self._shape or (lambda job: job)
         shaped = [shape(job) for job in jobs]
+        for job in shaped:
+            if job is not None and not isinstance(job, NewJob):
+                msg = f"an around_enqueue layer returns proceed(job) or None, got {job!r:.80}"
+                raise EnqueueError(msg)
         return shaped, [job for job in shaped if job is not None]
 
     def _handles(

@@ -42,7 +42,7 @@ def test_status_on_a_terminal(cli, shop, monkeypatch):
 
 def test_status_watch_prints_a_line_a_look_and_ends_with_130(shop, program):
     command, env = program
-    watch = [*command, "status", "--watch", "--json", "--interval", "0.1"]
+    watch = [*command, "status", "--watch", "--json", "--interval", "100ms"]
     with subprocess.Popen(watch, env=env, stdout=subprocess.PIPE, text=True) as child:
         looks = [json.loads(child.stdout.readline()) for _ in range(3)]
         child.send_signal(signal.SIGINT)
@@ -126,3 +126,9 @@ def test_migrate_prints_sql_and_changes_nothing(cli, folder):
     assert "CREATE TABLE" in cli("migrate", "--sql", "-a", "shop.jobs").stdout
     assert "CREATE TABLE" in cli.json("migrate", "--sql", "-a", "shop.jobs")["sql"]
     assert os.listdir(folder) == ["shop"]  # noqa: PTH208
+
+
+def test_an_interval_is_a_length_of_time_within_reason(cli, shop):
+    assert "0.1 s to 1 h apart" in cli("status", "--interval", "2h", code=2).stderr
+    assert "write 90s" in cli("status", "--interval", "soon", code=2).stderr
+    cli("status", "--interval", "5s")

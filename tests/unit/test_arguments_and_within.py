@@ -7,7 +7,8 @@ import sqlite3
 import pytest
 
 from turnout import Turnout, current_job, discard_on
-from turnout.errors import ConfigError, JobNotFound, WithinError
+from turnout.cli.output import clock
+from turnout.errors import ConfigError, EnqueueError, JobNotFound, WithinError
 from turnout.job import JobFilter
 from turnout.store import open_store
 from unit.harness import Bench
@@ -111,3 +112,18 @@ def test_what_would_never_run_is_refused_where_it_is_written():
 def test_a_file_is_not_named_memory():
     with pytest.raises(ConfigError, match="memory: here"):
         open_store("sqlite:///:memory:")
+
+
+def test_a_layer_that_returns_something_else_than_a_job_is_told():
+    app = Turnout("memory:")
+    app.around_enqueue(lambda job, proceed: "yes")
+
+    @app.task
+    def pay(order: int) -> None: ...
+
+    with pytest.raises(EnqueueError, match="returns proceed"):
+        pay.enqueue(1)
+
+
+def test_a_date_beyond_the_calendar_is_shown_as_seconds():
+    assert clock(1e15) == "1000000000000000 s since the epoch"

@@ -134,8 +134,14 @@ def ago(moment: float | None, now: float) -> str:
 
 
 def clock(moment: float | None) -> str:
-    """Return a time in the person's own zone, with the zone; "" for None."""
+    """Return a time in the person's own zone, with the zone; "" for None.
+
+    What lies beyond the calendar (the year 9999) is given as seconds since the epoch.
+    """
     if moment is None:
         return ""
-    local = datetime.fromtimestamp(moment, tz=UTC).astimezone()
+    try:
+        local = datetime.fromtimestamp(moment, tz=UTC).astimezone()
+    except (ValueError, OverflowError, OSError):
+        return f"{moment:.0f} s since the epoch"
     return local.isoformat(sep=" ", timespec="milliseconds")

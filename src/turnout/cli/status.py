@@ -15,12 +15,14 @@ import click
 import msgspec
 
 from turnout.cli import output
+from turnout.cli.filters import LENGTH
 from turnout.cli.options import examples, json_option, with_store
 from turnout.job import QueueStats, WorkerInfo
 from turnout.store.protocol import Store
 
 HEADERS = ("queue", "ready", "scheduled", "running", "dead", "oldest", "per min", "")
 NUMBERS = HEADERS[1:-1]
+_CLOSEST, _FURTHEST = 0.1, 3_600.0  # seconds between two looks
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,14 +35,21 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     workers: list[WorkerInfo]
 
 
+def _checked_interval(ctx: click.Context, param: click.Parameter, seconds: float) -> float:
+    if not _CLOSEST <= seconds <= _FURTHEST:
+        msg = f"two looks are 0.1 s to 1 h apart, got {seconds:g} s"
+        raise click.BadParameter(msg, ctx, param)
+    return seconds
+
+
 @click.command(
     epilog=examples("turnout status --app shop.jobs", "turnout status --watch --interval 5s")
 )
 @with_store
 @click.option("-w", "--watch", is_flag=True, help="Stay and look again; with --json a line a look.")
 @click.option(
-    "--interval", type=click.FloatRange(0.1, 3_600), default=2.0, show_default=True,
-    help="Seconds between two looks.",
+    "--interval", type=LENGTH, default="2s", show_default=True, callback=_checked_interval,
+    help="Time between two looks: 0.1s to 1h.",
 )  # fmt: skip
 @json_option
 def status(store: Store, *, watch: bool, interval: float, as_json: bool) -> None:
