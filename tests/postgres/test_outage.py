@@ -110,6 +110,6 @@ def test_a_network_that_swallows_everything_for_a_while(mortal, tmp_path):
     proxy.go_silent()
     rig.enqueue("note", "second")
     proxy.come_back()
-    rig.until_said("note", "second")
+    rig.until_said("note", "second", timeout=SOON)
     rig.close()
     proxy.close()
