@@ -184,12 +184,9 @@ class Turnout:
 
     def _shaped(self, jobs: list[NewJob]) -> tuple[list[NewJob | None], list[NewJob]]:
         """Return what the middleware makes of jobs, None for the refused; and without those."""
-        shape = self._shape or (lambda job: job)
-        shaped = [shape(job) for job in jobs]
-        for job in shaped:
-            if job is not None and not isinstance(job, NewJob):
-                msg = f"an around_enqueue layer returns proceed(job) or None, got {job!r:.80}"
-                raise EnqueueError(msg)
+        if self._shape is None:
+            return [*jobs], jobs
+        shaped = [_checked_shape(self._shape(job)) for job in jobs]
         return shaped, [job for job in shaped if job is not None]
 
     def _handles(
@@ -301,6 +298,13 @@ class Turnout:
 
 
 _UNSET: Any = object()
+
+
+def _checked_shape(job: NewJob | None) -> NewJob | None:
+    if job is None or isinstance(job, NewJob):
+        return job
+    msg = f"an around_enqueue layer returns proceed(job) or None, got {job!r:.80}"
+    raise EnqueueError(msg)
 
 
 def _new(item: PreparedJob[Any]) -> NewJob:

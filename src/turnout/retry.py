@@ -239,7 +239,7 @@ def _checked_then(maker: str, then: Any) -> Then | None:
         msg = f"{maker}(then=) takes a function of (job, error), got {then!r}"
         raise ConfigError(msg)
     if iscoroutinefunction(then):
-        msg = f"{maker}(then=) takes a `def` function, {then.__qualname__} is an `async def`"
+        msg = f"{maker}(then=) takes a `def` function, got an async one: {then!r:.80}"
         raise ConfigError(msg)
     checked: Then | None = then
     return checked

@@ -76,8 +76,12 @@ def has_wal_reset_bug(version: tuple[int, ...]) -> bool:
 def schema_version(execute: Execute) -> int:
     """Return the schema's number, 0 where there is none of ours.
 
-    Raises SchemaError for a newer one, and for tables of our names that are not ours.
+    Raises SchemaError for a newer one, and for tables of our names that are not ours;
+    StoreUnavailable where SQLite itself is too old.
     """
+    if sqlite3.sqlite_version_info < _OLDEST:
+        msg = f"SQLite {sqlite3.sqlite_version} is too old: Turnout needs 3.35 or later"
+        raise StoreUnavailable(msg)
     tables = {
         row[0]
         for row in execute(
@@ -113,9 +117,6 @@ def _schema_row(execute: Execute) -> tuple[object] | None:
 
 def is_current(connection: sqlite3.Connection) -> bool:
     """True when the schema has number VERSION; it reads, and waits for no writer."""
-    if sqlite3.sqlite_version_info < _OLDEST:
-        msg = f"SQLite {sqlite3.sqlite_version} is too old: Turnout needs 3.35 or later"
-        raise StoreUnavailable(msg)
     return schema_version(connection.execute) == VERSION
 
 
