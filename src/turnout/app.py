@@ -50,11 +50,9 @@ class Turnout:
         """Take a store URL and settings; connect to nothing yet.
 
         Without a `url`, TURNOUT_URL counts, else sqlite:///jobs.db. Settings: `queues` (a strict
-        list),
-        `default_queue`, `max_payload` and `max_result` in bytes, `keep` (seconds that a success
-        stays
-        visible; or a dict by queue, "*" for the rest), `keep_count` a queue, `dead_age` in seconds,
-        `dead_count`. Raises ConfigError with every fault at once.
+        list), `default_queue`, `max_payload` and `max_result` in bytes, `keep` (seconds that a
+        success stays visible; or a dict by queue, "*" for the rest), `keep_count` a queue,
+        `dead_age` in seconds, `dead_count`. Raises ConfigError with every fault at once.
         """
         self.config = load(url, environ=os.environ, **settings)
         self.tasks: dict[str, Task[Any, Any, Any]] = {}

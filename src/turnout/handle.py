@@ -71,8 +71,8 @@ class Job(Generic[R]):
         """Block until the job has ended and return what its task returned.
 
         `timeout` in seconds. Raises JobFailed when it ended in any other way than success,
-        JobTimeout when
-        the time is up (the job goes on). A result that was not kept comes back as None.
+        JobTimeout when the time is up (the job goes on). A result that was not kept comes back as
+        None.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         pause = _POLL_FIRST

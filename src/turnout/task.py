@@ -120,11 +120,9 @@ class Task(Generic[P, R, C]):
         """Return this task with other options for the calls that follow.
 
         `delay` in seconds or `run_at` as an aware datetime; `priority` from -100 to 100, larger
-        sooner;
-        `expires` is the latest start, in seconds from now or as an aware datetime; `unique` is a
-        key that at
-        most one such job may hold; `within` is the caller's own connection or session. Raises
-        ConfigError.
+        sooner; `expires` is the latest start, in seconds from now or as an aware datetime; `unique`
+        is a key that at most one such job may hold; `within` is the caller's own connection or
+        session. Raises ConfigError.
         """
         options = CallOptions(
             delay=delay,

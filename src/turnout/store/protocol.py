@@ -71,10 +71,9 @@ class Store(Protocol):
         """Record jobs, all or none; ids in the same order, None where the unique key is taken.
 
         An id that is already known is not recorded again and is returned as if it had been: a
-        repeated
-        enqueue makes no double. `within` is the caller's own connection, session or transaction:
-        the
-        jobs then exist exactly when it commits. Raises WithinError when the store cannot do that.
+        repeated enqueue makes no double. `within` is the caller's own connection, session or
+        transaction: the jobs then exist exactly when it commits. Raises WithinError when the store
+        cannot do that.
         """
         ...
 
@@ -91,10 +90,9 @@ class Store(Protocol):
 
         Ids missing from `settled` were no longer ours. Queues are served in the order given, each
         up to its room, all up to `limit`. A queue named "*" stands for every queue not named. Due
-        scheduled
-        jobs become ready here, in bounded numbers. A final outcome frees the job's unique key.
-        `within` is an open transaction, as for `enqueue`: it settles there, when that commits, and
-        leases nothing.
+        scheduled jobs become ready here, in bounded numbers. A final outcome frees the job's unique
+        key. `within` is an open transaction, as for `enqueue`: it settles there, when that commits,
+        and leases nothing.
         """
         ...
 
@@ -124,8 +122,8 @@ class Store(Protocol):
         """Take back at most `limit` jobs of workers past their deadline, or of `epoch` at once.
 
         Each counts a crash, never an attempt; with POISON crashes the job is dead, with the
-        evidence in
-        its history. An epoch is over the moment this begins: its late settles change nothing.
+        evidence in its history. An epoch is over the moment this begins: its late settles change
+        nothing.
         """
         ...
 

@@ -8,10 +8,9 @@
                                                      retried, discarded or dead, then `then(job,
                                                      error)`
 
-Whatever happens inside, an Outcome comes out: these functions never raise, and know neither
-threads nor
-stores. Nothing that a user supplies (task, middleware, policy, `then`, an exception's own methods)
-can end the worker. The two entries, for `def` and `async def`, differ in the call alone.
+Whatever happens inside, an Outcome comes out: these functions never raise, and know neither threads
+nor stores. Nothing that a user supplies (task, middleware, policy, `then`, an exception's own
+methods) can end the worker. The two entries, for `def` and `async def`, differ in the call alone.
 """
 
 from __future__ import annotations

@@ -6,9 +6,8 @@ How much: the free slots, plus a look-ahead that keeps them fed for `AHEAD` seco
     L = clamp(slots x AHEAD / mean job time, 0, MOST)
 
 It starts at nothing and at most doubles from one lease to the next, so that a new or changed load
-is met
-cautiously. With all slots busy nothing is leased. A slow task is therefore never prefetched, and
-what was leased and not started within `PATIENCE` goes back to its old place.
+is met cautiously. With all slots busy nothing is leased. A slow task is therefore never prefetched,
+and what was leased and not started within `PATIENCE` goes back to its old place.
 
 Several round trips never overlap: the lock in `exchange` makes outcomes that gather meanwhile ride
 with the next one (group commit without a delay).

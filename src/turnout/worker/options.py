@@ -32,9 +32,8 @@ class WorkerOptions:
     """How a worker process works. Times in seconds.
 
     `queues` empty means all. `threads` run `def` tasks, `concurrency` bounds the `async def` tasks
-    that
-    run at once. A worker that misses its heartbeats for `dead_after` has lost its jobs. On a stop,
-    running jobs have `grace` to finish.
+    that run at once. A worker that misses its heartbeats for `dead_after` has lost its jobs. On a
+    stop, running jobs have `grace` to finish.
     """
 
     queues: tuple[QueueSpec, ...] = ()

@@ -1,10 +1,9 @@
 """Collects outcomes and carries them to the store; an object, not a thread.
 
 Outcomes wait in a deque, which any thread may append to without a lock. They leave with the next
-lease,
-in the same round trip, or by a flush of their own. After the store has confirmed them come the
-consequences that need a settled job: log lines, events, counters. An outcome that the store did not
-confirm belonged to somebody else by then: it is counted, logged and dropped.
+lease, in the same round trip, or by a flush of their own. After the store has confirmed them come
+the consequences that need a settled job: log lines, events, counters. An outcome that the store did
+not confirm belonged to somebody else by then: it is counted, logged and dropped.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """The parent of worker processes: forks, watches, restarts, forwards signals. It runs no job.
 
 A child that dies is replaced, at once the first time and with growing pauses while it keeps dying
-young.
-Its jobs go back the moment its death is seen: the kernel's word needs no heartbeat to expire. The
-parent has no threads and keeps no store connection over a fork.
+young. Its jobs go back the moment its death is seen: the kernel's word needs no heartbeat to
+expire. The parent has no threads and keeps no store connection over a fork.
 """
 
 from __future__ import annotations

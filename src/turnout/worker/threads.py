@@ -6,17 +6,14 @@
     following  found the deque empty and somebody leading: sleeps until woken
 
 There is no feeder thread and no hand-over of single jobs: a wake across cores costs 45 us on each
-side,
-more than many jobs. A thread that takes a job that may be slow wakes one follower first, which
-then takes
-the next job or the lead; one that takes a job known to be fast wakes nobody. When a job believed
-fast is not, the clock thread notices within 50 ms (`attend`).
+side, more than many jobs. A thread that takes a job that may be slow wakes one follower first,
+which then takes the next job or the lead; one that takes a job known to be fast wakes nobody. When
+a job believed fast is not, the clock thread notices within 50 ms (`attend`).
 
 A thread cannot be killed. A job past its `timeout` gets an exception raised in its thread; if that
-does
-not end it within `OVERRUN` seconds (it sits in C code), its outcome is decided without it, its
-lease is
-given up with that outcome, and a new thread takes its place: the old one ends when it comes back.
+does not end it within `OVERRUN` seconds (it sits in C code), its outcome is decided without it, its
+lease is given up with that outcome, and a new thread takes its place: the old one ends when it
+comes back.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """The periodic chores of a worker, as a table: name, interval, function.
 
 The main thread of the process runs them between its ticks. Each interval is jittered, so that
-workers
-started together do not stay together; a chore that fails is logged and tried again at its next
-turn.
+workers started together do not stay together; a chore that fails is logged and tried again at its
+next turn.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """The SQLite adapter: the Store protocol over one file.
 
 Each verb is one transaction and lives in the file of its name; this class opens connections, keeps
-the
-clock, rings the doorbell after commits and starts checkpoints. The file is set up at first use.
+the clock, rings the doorbell after commits and starts checkpoints. The file is set up at first use.
 """
 
 from __future__ import annotations
