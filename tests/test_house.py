@@ -43,6 +43,7 @@ FLOORS = {
     "turnout.task": 2,
     "turnout.app": 2,
     "turnout.handle": 2,
+    "turnout.context": 0,
     "turnout.current": 2,
     "turnout.batch": 2,
     "turnout.middleware": 2,

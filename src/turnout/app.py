@@ -14,10 +14,9 @@ from contextvars import ContextVar
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-import msgspec
-
 from turnout.config import load
-from turnout.decorator import TaskMaker, Transactional, Until
+from turnout.context import decode_context, encode_context
+from turnout.decorator import TaskMaker, Transactional, Until, check_option_names
 from turnout.errors import ArgumentError, ConfigError, EnqueueError, UnknownTask
 from turnout.events import Events, JobEnqueued
 from turnout.handle import Job, in_thread
@@ -130,6 +129,7 @@ class Turnout:
         """
         if fn is not None:
             return TaskMaker(self)(fn)
+        check_option_names(options)
         return TaskMaker(self, **options)
 
     def register(self, task: Task[Any, Any, Any]) -> None:
@@ -277,19 +277,11 @@ class Turnout:
             value = var.get(_UNSET)
             if value is not _UNSET:
                 values[name] = value
-        if not values:
-            return None
-        try:
-            return msgspec.json.encode(values).decode()
-        except (TypeError, ValueError) as error:
-            msg = (
-                f"a context variable that travels with jobs holds a value that is not JSON: {error}"
-            )
-            raise ArgumentError(msg) from error
+        return encode_context(values) if values else None
 
     def restore_context(self, text: str) -> None:
         """Set the variables that travelled with a job, in the current context."""
-        for name, value in msgspec.json.decode(text).items():
+        for name, value in decode_context(text).items():
             var = self._context.get(name)
             if var is not None:
                 var.set(value)

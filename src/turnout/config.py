@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from turnout.errors import ConfigError
+from turnout.errors import CENTURY, ConfigError
 from turnout.job import Retention
 
 __all__ = ["DEFAULT_URL", "ENV_URL", "Config", "check_queue_name", "load", "redact"]
@@ -20,7 +20,7 @@ __all__ = ["DEFAULT_URL", "ENV_URL", "Config", "check_queue_name", "load", "reda
 ENV_URL = "TURNOUT_URL"
 DEFAULT_URL = "sqlite:///jobs.db"
 DAY = 86_400.0
-MAX_AGE = 100 * 365 * DAY
+MAX_AGE = CENTURY
 OTHERS = "*"  # the key of `keep` for queues it does not name
 MAX_BYTES = 512 * 1024 * 1024  # every store's ceiling for one value, with room to spare
 

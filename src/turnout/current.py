@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from turnout.errors import JobError, JobNotFound
+from turnout.failure import MAX_MESSAGE
 
 if TYPE_CHECKING:
     from turnout.job import JobId, LeasedJob, Outcome
+
+MAX_NUMBER = 2**63  # what every reader of JSON can hold
 
 
 class Host(Protocol):
@@ -131,10 +134,26 @@ class CurrentJob:
         """Report how far this job is; anybody who asks for the job sees it.
 
         `value` out of `total` (or, without one, a share from 0 to 1). Each call is one small write.
+        A `message` is cut at 2,000 characters. Raises JobError for what is not a finite number.
         """
-        body = {"value": value, "total": total, "message": message}
+        for name, given in (("value", value), ("total", total)):
+            if not (given is None and name == "total"):
+                _check_number(name, given)
+        said = None if message is None else _storable(str(message)[:MAX_MESSAGE])
+        body = {"value": value, "total": total, "message": said}
         if not self._host.note(self._leased, msgspec.json.encode(body).decode()):
             self.lost = True
+
+
+def _storable(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()  # lone surrogates are no text to a store
+
+
+def _check_number(name: str, given: Any) -> None:
+    number = isinstance(given, int | float) and not isinstance(given, bool)
+    if not number or not abs(given) < MAX_NUMBER:
+        msg = f"progress({name}=) takes a finite number, got {given!r:.80}"
+        raise JobError(msg)
 
 
 current: ContextVar[CurrentJob] = ContextVar("turnout_current_job")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 from collections.abc import Callable
@@ -9,12 +10,12 @@ from contextlib import AbstractContextManager
 from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from turnout.errors import ConfigError, as_seconds
+from turnout.errors import CENTURY, ConfigError, as_seconds
 from turnout.retry import DEFAULT_ATTEMPTS, Policy
 from turnout.task import Task, TaskOptions, check_name, check_priority
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Collection, Coroutine, Sequence
     from datetime import timedelta
 
     from turnout.app import Turnout
@@ -53,12 +54,12 @@ class TaskMaker:
             queue=app.check_queue(queue or app.config.default_queue),
             priority=check_priority(priority),
             policy=Policy(on_error, attempts, wait),
-            timeout=_seconds(timeout, "timeout="),
-            expires=_seconds(expires, "expires="),
+            timeout=_above_zero(timeout, "timeout="),
+            expires=_above_zero(expires, "expires="),
             keep=_seconds(keep, "keep="),
             unique=unique,
             unique_until=unique_until,
-            unique_for=_seconds(unique_for, "unique_for="),
+            unique_for=_above_zero(unique_for, "unique_for="),
             transactional=transactional,
         )
         _check_options(self._options)
@@ -86,8 +87,29 @@ class TaskMaker:
         return task
 
 
+def check_option_names(given: Collection[str]) -> None:
+    """Raise ConfigError for an option that `@jobs.task` does not have."""
+    import difflib
+
+    known = tuple(inspect.signature(TaskMaker).parameters)[1:]
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0]}=?" if near else f"known: {', '.join(known)}"
+            msg = f"@task has no option {name}=; {hint}"
+            raise ConfigError(msg)
+
+
 def _seconds(value: float | timedelta | None, name: str) -> float | None:
-    return None if value is None else as_seconds(value, name)
+    return None if value is None else as_seconds(value, name, CENTURY)
+
+
+def _above_zero(value: float | timedelta | None, name: str) -> float | None:
+    seconds = _seconds(value, name)
+    if seconds == 0:
+        msg = f"{name} must be more than zero, or None for no bound"
+        raise ConfigError(msg)
+    return seconds
 
 
 def _check_options(options: TaskOptions) -> None:

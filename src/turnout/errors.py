@@ -95,8 +95,13 @@ class ControlFlow(TurnoutError):
     """Raised by a task to say what should happen to its job; never a failure of its own."""
 
 
-def as_seconds(value: float | timedelta, name: str) -> float:
-    """Return a duration in seconds, refusing what is negative, not finite or not a number."""
+CENTURY = 100 * 365 * 86_400.0
+
+
+def as_seconds(value: float | timedelta, name: str, most: float = float("inf")) -> float:
+    """Return a duration in seconds; ConfigError for one that is negative, not finite, not a number
+    or above `most`.
+    """
     if isinstance(value, timedelta):
         value = value.total_seconds()
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -104,6 +109,9 @@ def as_seconds(value: float | timedelta, name: str) -> float:
         raise ConfigError(msg)
     if not 0 <= value < float("inf"):
         msg = f"{name} must be zero or more and finite, got {value!r}"
+        raise ConfigError(msg)
+    if value > most:
+        msg = f"{name} is at most {most:,.0f} seconds (100 years), got {value!r}"
         raise ConfigError(msg)
     return float(value)
 

@@ -33,7 +33,9 @@ async def in_thread(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> 
 
 
 class Job(Generic[R]):
-    """A job that was enqueued; with `enqueued` False, refused for its unique key."""
+    """A job that was enqueued; with `enqueued` False, refused: another holds its unique key, or
+    middleware vetoed it.
+    """
 
     __slots__ = ("_app", "enqueued", "id", "task")
 
@@ -56,6 +58,9 @@ class Job(Generic[R]):
         """
         found = self._app.store.find(JobFilter(ids=(self.id,)), limit=1)
         if not found:
+            if not self.enqueued:
+                msg = f"job {self.id} was refused at its enqueue: it never existed"
+                raise JobNotFound(msg)
             msg = (
                 f"no trace of job {self.id}: it was never recorded here, was deleted, or its "
                 "record is past its keeping time"
@@ -105,7 +110,7 @@ class Job(Generic[R]):
 
     def _answer(self, record: JobRecord) -> R:
         if record.state is not State.SUCCEEDED:
-            why = record.reason or record.error or "see its attempts"
+            why = record.why or "see its attempts"
             msg = f"job {self.id} ({record.task}) ended as {record.state}: {why}"
             raise JobFailed(msg, record)
         if record.result is None:

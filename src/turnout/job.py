@@ -290,6 +290,18 @@ class JobRecord(Struct, frozen=True, kw_only=True):
     cancel_requested: bool = False
     attempts: tuple[AttemptRecord, ...] = ()
 
+    @property
+    def message(self) -> str | None:
+        """What the last error said, or None when there was none."""
+        if self.error is None:
+            return None
+        return next((one.message for one in reversed(self.attempts) if one.error), None)
+
+    @property
+    def why(self) -> str:
+        """Why it is where it is: the error, what it said and what followed; "" for none."""
+        return ": ".join(filter(None, (self.error, self.message, self.reason)))
+
 
 View = Literal["ready", "scheduled", "retrying"]
 Action = Literal["retry", "cancel", "delete"]

@@ -16,7 +16,7 @@ import msgspec
 
 from turnout.codec import Signature
 from turnout.config import check_queue_name
-from turnout.errors import ConfigError, as_seconds
+from turnout.errors import CENTURY, ConfigError, as_seconds
 from turnout.failure import clean
 from turnout.handle import Job
 from turnout.ids import new_id
@@ -142,7 +142,7 @@ class Task(Generic[P, R, C]):
             msg = "delay= and run_at= say the same thing twice: give one of them"
             raise ConfigError(msg)
         if options.delay is not None:
-            as_seconds(options.delay, "delay=")
+            as_seconds(options.delay, "delay=", CENTURY)
         if options.run_at is not None:
             timestamp(options.run_at, "run_at=")
         if options.priority is not None:
@@ -188,7 +188,7 @@ class Task(Generic[P, R, C]):
     def _moment(self, when: When, name: str) -> float:
         if isinstance(when, datetime):
             return timestamp(when, name)
-        return self.app.clock() + as_seconds(when, name)
+        return self.app.clock() + as_seconds(when, name, CENTURY)
 
     def _unique(
         self, given: str | None, args: tuple[Any, ...], kwargs: dict[str, Any]

@@ -8,7 +8,7 @@ def test_list_names_the_error(cli, shop):
     shop.ready()
 
     assert [job["id"] for job in cli.json("dead", "list")["jobs"]] == [job_id]
-    assert "builtins.KeyError: no attempts left" in cli("dead", "list").stdout
+    assert "builtins.KeyError: 'x': no attempts left" in cli("dead", "list").stdout
 
 
 def test_retry_one(cli, shop):

@@ -83,7 +83,7 @@ def test_show_answers_for_every_state(cli, shop):
 
     assert answer(done).startswith("Yes: it succeeded")
     assert "on attempt 1 in 250ms." in answer(done)
-    assert answer(dead).startswith("No: it is dead since")
+    assert answer(dead).startswith("No: it died")
     assert f"turnout dead retry {dead}" in answer(dead)
     assert answer(scheduled).startswith("Not yet: it is scheduled in ")
     assert answer(running).startswith("It is running on web1:4711:x")

@@ -178,7 +178,7 @@ def test_a_context_variable_that_json_cannot_carry(jobs, charge):
 
     var: ContextVar = ContextVar("who")
     jobs.propagate(var)
-    for value in (object(), "\ud800"):
+    for value in (object(), "\ud800", float("nan"), b"x", {1: 2}, (1, 2)):
         token = var.set(value)
         try:
             with pytest.raises(ArgumentError, match="context variable"):

@@ -131,8 +131,22 @@ def test_task_options_out_of_range(jobs, options, words):
 
 
 def test_an_unknown_task_option_is_named(jobs):
-    with pytest.raises(TypeError, match="quue"):
+    with pytest.raises(ConfigError, match=r"no option quue=; did you mean queue=\?"):
         jobs.task(quue="low")(lambda: None)
+
+
+@pytest.mark.parametrize("name", ["timeout", "expires", "unique_for"])
+@pytest.mark.parametrize("seconds", [0, 101 * 365 * 86_400.0])
+def test_a_bound_of_nothing_or_of_centuries_is_refused(jobs, name, seconds):
+    with pytest.raises(ConfigError, match=f"{name}= (must be more than zero|is at most)"):
+        jobs.task(**{name: seconds})(lambda: None)
+
+
+def test_a_delay_of_centuries_is_refused(jobs):
+    task = jobs.task(name="t")(lambda: None)
+    for options in ({"delay": 1e12}, {"expires": 1e12}):
+        with pytest.raises(ConfigError, match="100 years"):
+            task.using(**options)
 
 
 @pytest.mark.parametrize(

@@ -263,3 +263,38 @@ def test_urls_that_lead_nowhere(url, word, monkeypatch):
     with pytest.raises(turnout.ConfigError) as error:
         Turnout(url).store.setup()
     assert word in str(error.value)
+
+
+@pytest.mark.parametrize("replace", [Path.unlink, lambda path: path.rename(f"{path}.old")])
+def test_a_file_that_is_replaced_while_open_is_told_and_left(tmp_path, caplog, replace):
+    app, charge = app_on(tmp_path / "jobs.db")
+    charge.enqueue(1)
+    replace(tmp_path / "jobs.db")
+    for log in ("jobs.db-wal", "jobs.db-shm"):
+        (tmp_path / log).unlink(missing_ok=True)
+
+    job = charge.enqueue(2)
+    other, _ = app_on(tmp_path / "jobs.db")
+    assert other.job(job.id).refresh().args == '{"order_id":2}'
+    assert [r.levelname for r in caplog.records if "replaced" in r.getMessage()] == ["ERROR"]
+    app.close()
+    other.close()
+
+
+def test_a_worker_goes_on_with_the_file_that_took_its_place(tmp_path):
+    from turnout.worker.options import WorkerOptions
+    from turnout.worker.process import WorkerProcess, run_in_thread
+
+    app, charge = app_on(tmp_path / "jobs.db")
+    worker = WorkerProcess(app, WorkerOptions(threads=1, heartbeat=0.2, dead_after=5))
+    thread = run_in_thread(worker)
+    try:
+        charge.enqueue(1).wait(20)
+        for path in tmp_path.glob("jobs.db*"):
+            path.unlink()
+        other, its_charge = app_on(tmp_path / "jobs.db")
+        its_charge.enqueue(2).wait(20)
+        other.close()
+    finally:
+        worker.stop()
+        thread.join(10)

@@ -124,11 +124,30 @@ def test_nul_bytes_travel_in_arguments_results_and_progress(bench):
     assert "\\u0000" in (job.refresh().progress or "")
 
 
-def test_progress_that_cannot_be_kept_fails_in_the_callers_hands(bench):
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 10**400, "half", True, None])
+def test_progress_that_is_no_number_fails_in_the_callers_hands(bench, value):
     from turnout import current_job
 
-    record = runs(bench, lambda: current_job().progress(0.5, message="\ud800"))
+    record = runs(bench, lambda: current_job().progress(value))
     assert record.state is State.DEAD
+    assert "finite number" in (record.message or "")
+
+
+def test_a_message_of_progress_is_cut_and_made_storable(bench):
+    from turnout import current_job
+
+    record = runs(bench, lambda: current_job().progress(1, 4, "\ud800" + "x" * 5_000))
+    assert record.state is State.SUCCEEDED
+    assert f'"message":"?{"x" * 1_999}"' in (record.progress or "")
+
+
+def test_a_def_that_returns_a_coroutine_fails(bench):
+    async def charge():
+        raise AssertionError("never awaited, never run")
+
+    record = runs(bench, lambda: charge())
+    assert record.state is State.DEAD
+    assert "make it an `async def`" in (record.message or "")
 
 
 def test_nul_and_surrogates_in_reasons_are_replaced(bench):

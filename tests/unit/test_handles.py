@@ -59,7 +59,7 @@ def test_a_job_that_was_never_recorded(jobs):
     task.enqueue()
     refused = task.enqueue()
     for verb in (refused.refresh, lambda: refused.wait(1)):
-        with pytest.raises(JobNotFound, match="no trace"):
+        with pytest.raises(JobNotFound, match="refused at its enqueue"):
             verb()
     assert refused.cancel() is False
 

@@ -21,7 +21,8 @@ from turnout.cli import output
 from turnout.cli.locate import find_app, find_url, open_existing
 from turnout.cli.options import app_option, examples, json_option, url_option
 from turnout.errors import TurnoutError
-from turnout.job import JobFilter, QueueStats, State, WorkerInfo
+from turnout.ids import new_id
+from turnout.job import JobFilter, JobId, QueueStats, State, WorkerInfo
 
 if TYPE_CHECKING:
     from turnout.app import Turnout
@@ -120,6 +121,8 @@ def look_at_store(store: Store, app: Turnout | None) -> Iterator[Finding]:
     )
     for warning in info.warnings:
         yield Finding("warning", "store", warning)
+    # An order that names no job changes nothing, and still needs all that a write needs.
+    store.change(JobFilter(ids=(JobId(new_id()),)), "cancel", limit=1)
     queues, workers = store.count(), store.workers()
     yield from look_at_queues(queues, workers)
     if app is not None:

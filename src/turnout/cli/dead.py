@@ -23,7 +23,7 @@ def dead() -> None:
     """See and rescue the jobs that gave up."""
 
 
-@dead.command("list", epilog=examples("turnout dead list --error builtins.TimeoutError"))
+@dead.command("list", epilog=examples("turnout dead list --error TimeoutError"))
 @with_store
 @dead_filter_options
 @page_options

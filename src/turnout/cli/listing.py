@@ -71,7 +71,5 @@ def _when(record: JobRecord, now: float) -> str:
 
 
 def _what(record: JobRecord) -> str:
-    words = [record.error, record.reason]
-    if record.state is State.RUNNING:
-        words = [record.worker]
-    return ": ".join(filter(None, words))[:200]
+    said = record.worker or "" if record.state is State.RUNNING else record.why
+    return said[:200]

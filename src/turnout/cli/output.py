@@ -81,7 +81,9 @@ def rich_table(headers: Sequence[str], rows: Sequence[Sequence[str]], right: Seq
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for header, is_number in zip(headers, right, strict=True):
-        table.add_column(header, justify="right" if is_number else "left", overflow="fold")
+        justify: Any = "right" if is_number else "left"
+        # An id that is broken over two lines cannot be copied.
+        table.add_column(header, justify=justify, overflow="fold", no_wrap=header == "id")
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     return table

@@ -57,13 +57,13 @@ def answer(record: JobRecord, now: float) -> str:
             stop = ", and was asked to stop" if record.cancel_requested else ""
             return f"It is running on {record.worker or 'a worker'}{_since(record, now)}{stop}."
         case State.DEAD:
-            why = ": ".join(filter(None, (record.error, record.reason)))
+            why = record.why
             return (
-                f"No: it is dead since {output.ago(record.finished_at, now)} after {attempt}"
+                f"No: it died {output.ago(record.finished_at, now)} after {attempt}"
                 f"{f' ({why})' if why else ''}. To run it again: turnout dead retry {record.id}"
             )
         case State.DISCARDED | State.CANCELLED:
-            why = f": {record.reason or record.error}" if record.reason or record.error else ""
+            why = f": {record.why}" if record.why else ""
             return f"No: it was {record.state} {output.ago(record.finished_at, now)}{why}."
         case _:
             return _waiting(record, now)
@@ -82,7 +82,7 @@ def _since(record: JobRecord, now: float) -> str:
 def _waiting(record: JobRecord, now: float) -> str:
     due = record.run_at if record.run_at is not None else now
     if due > now and record.attempt:
-        last = f", last with {record.error}" if record.error else ""
+        last = f", last with {record.why}" if record.why else ""
         times = output.plural(record.attempt, "attempt")
         return f"Not yet: {times} failed{last}; the next is {output.ago(due, now)}."
     if due > now:
@@ -116,7 +116,7 @@ def _print_fields(record: JobRecord, now: float) -> None:
         ("crashes", str(record.crashes) if record.crashes else None),
         *((name, _moment(getattr(record, f"{name}_at"), now)) for name in _MOMENTS),
         ("worker", record.worker),
-        ("error", record.error),
+        ("error", ": ".join(filter(None, (record.error, record.message))) or None),
         ("reason", record.reason),
         ("progress", record.progress),
         ("result", record.result),

@@ -3,26 +3,34 @@
 Each attempt is an asyncio task in a context of its own, so that it can be cancelled and leaks no
 context variables into the next. The loop never talks to the store: when slots are free and nothing
 waits, it wakes a worker thread, which makes the round trip and hands in a batch at once.
+
+A coroutine can swallow its cancellation, as a thread can sit in C code. One that does so at its
+timeout is left after `OVERRUN` more seconds: its outcome is decided without it, its slot is free.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from collections import deque
 from contextvars import copy_context
 from typing import TYPE_CHECKING
 
-from turnout.worker.attempt import arun_attempt
-from turnout.worker.fetcher import PATIENCE
+from turnout.errors import JobTimeout
+from turnout.worker.attempt import arun_attempt, failed
+from turnout.worker.fetcher import OVERRUN, PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from turnout.current import CurrentJob
     from turnout.job import JobId, LeasedJob
     from turnout.worker.crew import Crew
     from turnout.worker.plan import Plan
+
+log = logging.getLogger("turnout.worker")
 
 
 class AsyncExecutor:
@@ -35,6 +43,7 @@ class AsyncExecutor:
         self._hungry = hungry
         self._handed_at = 0.0
         self._asked = False
+        self._has_timeouts = any(p.timeout is not None for p in crew.plans.values())
         self._tasks: dict[JobId, asyncio.Task[None]] = {}
         self._clean = copy_context()
         self._loop = asyncio.new_event_loop()
@@ -84,6 +93,8 @@ class AsyncExecutor:
         crew = self._crew
         running = crew.begin(job, plan)
         outcome = await arun_attempt(plan, running, crew.name)
+        if self._tasks.get(job.id) is not asyncio.current_task():
+            return  # given up meanwhile: the outcome was decided without us
         del self._tasks[job.id]
         crew.end(outcome, plan)
         self._start_some()
@@ -109,10 +120,29 @@ class AsyncExecutor:
             self._loop.call_soon_threadsafe(cancel)
 
     def attend(self) -> None:
-        """Give back what could not start for too long."""
+        """Called by the clock every 50 ms while jobs run: see to stuck work and overdue jobs."""
         if self.ready and time.monotonic() - self._handed_at > PATIENCE:
             self._crew.fetcher.hoarded()
             self._crew.give_back(self.take_waiting())
+        if self._has_timeouts and self._tasks and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._leave_overdue)
+
+    def _leave_overdue(self) -> None:
+        now = self._crew.app.clock()
+        for job in [self._crew.running.get(job_id) for job_id in self._tasks]:
+            if job and job.timeout is not None and now > job.started_at + job.timeout + OVERRUN:
+                self._leave(job)
+
+    def _leave(self, job: CurrentJob) -> None:
+        log.error(
+            "job %s (%s) did not stop at its timeout; its coroutine is left", job.id, job.task
+        )
+        job.lost = job.timed_out = True
+        crew = self._crew
+        plan = crew.plans[job.task]
+        del self._tasks[job.id]
+        crew.end(failed(plan, job, JobTimeout(), crew.name), plan)
+        self._start_some()
 
     def close(self) -> None:
         """Stop the loop; jobs that still run end here and now, unsettled."""

@@ -55,6 +55,8 @@ def run_attempt(plan: Plan, job: CurrentJob, worker: str) -> Outcome:
         if plan.transaction is not None:
             return _in_transaction(plan, job, plan.transaction, args, kwargs)
         result = plan.call(*args, **kwargs)
+        if result is not None:
+            _refuse_unawaited(plan, result)
     except BaseException as error:  # noqa: BLE001 - SystemExit in a task ends the job, not the worker
         return failed(plan, job, error, worker)
     return _succeeded(plan, job, result, clock())
@@ -83,6 +85,16 @@ async def arun_attempt(plan: Plan, job: CurrentJob, worker: str) -> Outcome:
     return _succeeded(plan, job, result, clock())
 
 
+def _refuse_unawaited(plan: Plan, result: object) -> None:
+    """Raise TypeError for a coroutine that a `def` task returned: nobody would ever run it."""
+    if hasattr(type(result), "__await__"):
+        close = getattr(result, "close", None)
+        if close is not None:
+            close()  # or Python warns of it, wherever the garbage is collected
+        msg = f"{plan.name} is a `def` and returned something to await: make it an `async def`"
+        raise TypeError(msg)
+
+
 # ---- one transaction for the task's writes and its settle
 
 
@@ -105,6 +117,7 @@ def _in_transaction(
     with transaction() as connection, plan.app.within(connection):
         job.enter(connection)
         result = plan.call(*args, **kwargs)
+        _refuse_unawaited(plan, result)
         outcome = _succeeded(plan, job, result, plan.app.clock())
         if not job.settle_within(outcome, connection):
             job.lost = True

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 
 from turnout.errors import JobTimeout
 from turnout.worker.attempt import failed, run_attempt
-from turnout.worker.fetcher import PATIENCE
+from turnout.worker.fetcher import OVERRUN, PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("turnout.worker")
 
-OVERRUN = 1.0
 _NAP = 1.0  # a follower looks by itself after this long, should a wake be missed
 
 
@@ -120,11 +119,13 @@ class ThreadExecutor:
             try:
                 job = self.ready.popleft()
             except IndexError:
-                if self._closing:
-                    return
+                job = None  # looked for below, lest this error hang on all that is raised there
+            if job is not None:
+                self._run(seat, job)
+            elif self._closing:
+                return
+            else:
                 self._find_work()
-                continue
-            self._run(seat, job)
 
     def _run(self, seat: Seat, job: LeasedJob) -> None:
         crew = self._crew

@@ -14,6 +14,7 @@ whoever is unlucky: a worst wait of 1.6 s was measured where short random sleeps
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import sqlite3
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+log = logging.getLogger("turnout.store")
 T = TypeVar("T")
 
 PATIENCE = 30.0  # seconds to wait for the write lock
@@ -57,6 +59,7 @@ class Connections:
 
     def _reset(self) -> None:
         self._pid = os.getpid()
+        self._file: tuple[int, int] | None = None  # device and inode of what is open
         self._idle: deque[Connection] = deque()
         self._back: Connection | None = None
         self._back_lock = threading.RLock()
@@ -71,6 +74,31 @@ class Connections:
             _inherited.append((self._idle, self._back))
             self._reset()
 
+    def is_replaced(self) -> bool:
+        """True once the path no longer leads to the file that is open: it was moved or deleted.
+
+        The answer comes once: what is open is let go of, and the next connection opens the path.
+        """
+        known = self._file
+        if known is None or known == _identity(self.path):
+            return False
+        with self._back_lock:
+            if self._file is not known:
+                return False
+            self._file = None
+            self.close()
+        log.error(
+            "%s was moved, deleted or replaced while it was open: jobs in the old file are not "
+            "reached any more; what is at the path now is used from here on",
+            self.path,
+        )
+        return True
+
+    def _open(self, synchronous: str) -> Connection:
+        connection = open_connection(self.path, synchronous)
+        self._file = _identity(self.path)
+        return connection
+
     @contextmanager
     def front(self) -> Iterator[Connection]:
         """Lend a connection whose commits survive a power cut."""
@@ -78,14 +106,18 @@ class Connections:
         try:
             connection = self._idle.pop()
         except IndexError:
-            connection = open_connection(self.path, self._modes[0])
+            connection = self._open(self._modes[0])
+        file = self._file
         try:
             with translated(self.path):
                 yield connection
         finally:
             if connection.in_transaction:
                 connection.rollback()
-            self._idle.append(connection)
+            if file == self._file:
+                self._idle.append(connection)
+            else:
+                connection.close()
 
     @contextmanager
     def back(self) -> Iterator[Connection]:
@@ -93,7 +125,7 @@ class Connections:
         self._check_fork()
         with self._back_lock:
             if self._back is None:
-                self._back = open_connection(self.path, self._modes[1])
+                self._back = self._open(self._modes[1])
             with translated(self.path):
                 yield self._back
 
@@ -106,6 +138,14 @@ class Connections:
             if self._back is not None:
                 self._back.close()
                 self._back = None
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 _inherited: list[object] = []

@@ -120,6 +120,11 @@ class SQLiteStore:
                     checks.migrate(connection)
             self._ready = True
 
+    def _prepare(self) -> None:
+        """Set the file up at first use, and again after it was replaced."""
+        if not self._ready or self._connections.is_replaced():
+            self.setup()
+
     def close(self) -> None:
         """Close every connection that is not in use."""
         self._bells.clear()
@@ -137,8 +142,7 @@ class SQLiteStore:
 
     def _front(self, verb: Callable[[Turn], T], now: float | None) -> T:
         """Run a verb that writes on a connection whose commits are durable."""
-        if not self._ready:
-            self.setup()
+        self._prepare()
         with self._connections.front() as connection:
             answer = self._write(connection, verb, now)
         self._checkpointer.committed()
@@ -170,8 +174,7 @@ class SQLiteStore:
         check_batch(jobs)
         if within is not None:
             return self._enqueue_within(jobs, within, now)
-        if not self._ready:
-            self.setup()
+        self._prepare()
         with self._connections.front() as connection:
 
             def verb(turn: Turn) -> tuple[list[JobId | None], list[int]]:
@@ -211,8 +214,7 @@ class SQLiteStore:
         now: float | None = None,
     ) -> Exchanged:
         """Settle and lease in one transaction; read the payloads after it."""
-        if not self._ready:
-            self.setup()
+        self._prepare()
         if within is not None:
             with borrow(within, self.path) as borrowed:
                 turn = Turn(borrowed.execute, self._now(now))
@@ -234,8 +236,7 @@ class SQLiteStore:
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Hold the file's write lock for the block: one transactional task runs at a time."""
-        if not self._ready:
-            self.setup()
+        self._prepare()
         with self._connections.front() as connection, whole(connection):
             self._holding.lock = True
             try:
@@ -347,8 +348,7 @@ class SQLiteStore:
         now: float | None = None,
     ) -> list[JobRecord]:
         """List jobs from one consistent view of the file."""
-        if not self._ready:
-            self.setup()
+        self._prepare()
         with self._connections.front() as connection:
             connection.execute("BEGIN")
             try:
@@ -358,8 +358,7 @@ class SQLiteStore:
 
     def count(self, *, now: float | None = None) -> list[QueueStats]:
         """Return the counters of every queue."""
-        if not self._ready:
-            self.setup()
+        self._prepare()
         with self._connections.front() as connection:
             connection.execute("BEGIN")
             try:
@@ -384,8 +383,7 @@ class SQLiteStore:
 
     def workers(self, *, now: float | None = None) -> list[WorkerInfo]:  # noqa: ARG002
         """List the workers whose epoch is open."""
-        if not self._ready:
-            self.setup()
+        self._prepare()
         with self._connections.front() as connection:
             rows = connection.execute(Q["open_workers"]).fetchall()
         found = [
