@@ -142,10 +142,10 @@ def test_a_message_of_progress_is_cut_and_made_storable(bench):
 
 
 def test_a_def_that_returns_a_coroutine_fails(bench):
-    async def charge():
+    async def charge(order):
         raise AssertionError("never awaited, never run")
 
-    record = runs(bench, lambda: charge())
+    record = runs(bench, lambda order=7: charge(order))
     assert record.state is State.DEAD
     assert "make it an `async def`" in (record.message or "")
 

@@ -109,8 +109,9 @@ class Connections:
             connection = self._open(self._modes[0])
         file = self._file
         try:
-            with translated(self.path):
-                yield connection
+            yield connection
+        except sqlite3.Error as error:
+            raise _translate(error, self.path) from error
         finally:
             if connection.in_transaction:
                 connection.rollback()

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from turnout.job import JobId, NewJob, Unique
 
+_NEWEST = Q["newest_known"]
 decode_body = msgspec.json.decode
 encode = msgspec.json.encode
 _Shape = tuple[str, str, int, float, float | None, str | None, str | None]
@@ -45,7 +46,7 @@ def enqueue(
 
 def _known(turn: Turn, jobs: Sequence[NewJob]) -> set[JobId]:
     ids = [job.id for job in jobs]
-    if turn.execute(Q["newest_known"]).fetchone()[0] < min(ids):
+    if turn.execute(_NEWEST).fetchone()[0] < min(ids):
         return set()
     known = {row[0] for row in turn.execute(Q["known"], (ids_text(ids),) * 2)}
     for _n, body in turn.execute(Q["traced_between"], (min(ids), max(ids))):
@@ -63,6 +64,10 @@ def _claim(turn: Turn, job_id: JobId, unique: Unique) -> bool:
 
 
 def _insert(turn: Turn, executemany: Callable[..., Any], jobs: list[NewJob]) -> None:
+    if len(jobs) == 1:
+        turn.execute(Q["insert_job"], _row(jobs[0], turn.now))
+        _place(turn, jobs[0])
+        return
     groups: defaultdict[_Shape, list[NewJob]] = defaultdict(list)
     for job in jobs:
         groups[_shape(job, turn.now)].append(job)
@@ -97,7 +102,11 @@ def _insert_alike(turn: Turn, shape: _Shape, group: list[NewJob]) -> None:
 def _insert_rows(turn: Turn, executemany: Callable[..., Any], jobs: list[NewJob]) -> None:
     executemany(Q["insert_job"], [_row(job, turn.now) for job in jobs])
     for job in jobs:
-        turn.place(job.id, job.queue, -job.priority, job.run_at or turn.now)
+        _place(turn, job)
+
+
+def _place(turn: Turn, job: NewJob) -> None:
+    turn.place(job.id, job.queue, -job.priority, job.run_at or turn.now)
 
 
 def _row(job: NewJob, now: float) -> tuple[Any, ...]:
