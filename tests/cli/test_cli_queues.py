@@ -40,10 +40,16 @@ def test_status_on_a_terminal(cli, shop, monkeypatch):
     assert "critical" in cli("status").stdout
 
 
+def _heed_interrupts():
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # ignored, and inherited so, in a shell's `&`
+
+
 def test_status_watch_prints_a_line_a_look_and_ends_with_130(shop, program):
     command, env = program
     watch = [*command, "status", "--watch", "--json", "--interval", "100ms"]
-    with subprocess.Popen(watch, env=env, stdout=subprocess.PIPE, text=True) as child:
+    with subprocess.Popen(
+        watch, env=env, stdout=subprocess.PIPE, text=True, preexec_fn=_heed_interrupts
+    ) as child:
         looks = [json.loads(child.stdout.readline()) for _ in range(3)]
         child.send_signal(signal.SIGINT)
         assert child.wait(20) == 130
