@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 
 import pytest
 
@@ -40,16 +41,19 @@ def test_status_on_a_terminal(cli, shop, monkeypatch):
     assert "critical" in cli("status").stdout
 
 
-def _heed_interrupts():
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # ignored, and inherited so, in a shell's `&`
+# A shell's `&` makes its children ignore SIGINT, and theirs.
+_HEEDING = """
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
 
 
 def test_status_watch_prints_a_line_a_look_and_ends_with_130(shop, program):
     command, env = program
     watch = [*command, "status", "--watch", "--json", "--interval", "100ms"]
-    with subprocess.Popen(
-        watch, env=env, stdout=subprocess.PIPE, text=True, preexec_fn=_heed_interrupts
-    ) as child:
+    heeding = [sys.executable, "-c", _HEEDING, *watch]
+    with subprocess.Popen(heeding, env=env, stdout=subprocess.PIPE, text=True) as child:
         looks = [json.loads(child.stdout.readline()) for _ in range(3)]
         child.send_signal(signal.SIGINT)
         assert child.wait(20) == 130
