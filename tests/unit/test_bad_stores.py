@@ -281,6 +281,20 @@ def test_a_file_that_is_replaced_while_open_is_told_and_left(tmp_path, caplog, r
     other.close()
 
 
+def test_a_folder_that_goes_and_comes_back(tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    app, charge = app_on(folder / "jobs.db")
+    charge.enqueue(1)
+    folder.rename(tmp_path / "moved")
+    with pytest.raises(StoreUnavailable, match="does not exist"):
+        charge.enqueue(2)
+    folder.mkdir()
+    job = charge.enqueue(3)
+    assert job.refresh().args == '{"order_id":3}'
+    app.close()
+
+
 def test_a_worker_goes_on_with_the_file_that_took_its_place(tmp_path):
     from turnout.worker.options import WorkerOptions
     from turnout.worker.process import WorkerProcess, run_in_thread

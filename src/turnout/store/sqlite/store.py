@@ -122,7 +122,9 @@ class SQLiteStore:
 
     def _prepare(self) -> None:
         """Set the file up at first use, and again after it was replaced."""
-        if not self._ready or self._connections.is_replaced():
+        if self._connections.is_replaced():
+            self._ready = False
+        if not self._ready:
             self.setup()
 
     def close(self) -> None:
