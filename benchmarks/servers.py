@@ -1,0 +1,64 @@
+"""Drain, enqueue and pick-up on a server: `turnout bench` three times, and the medians as JSON.
+
+    python benchmarks/servers.py postgresql://postgres@127.0.0.1/bench
+    python benchmarks/servers.py redis://127.0.0.1:6379/9 --name valkey
+
+The result goes to benchmarks/results/server_NAME.json; NAME is the URL's scheme unless given. The
+store should be empty: the jobs of other programs would be drained too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE)]
+
+from common import RESULTS, Figures, bench, machine, medians  # noqa: E402 - after the path is set
+
+JOBS, SINGLE, SAMPLES = 100_000, 2_000, 200
+
+
+def once(url: str) -> Figures:
+    """Return the figures of one round."""
+    one = bench("drain", "--url", url, "--jobs", JOBS)
+    two = bench("drain", "--url", url, "--jobs", JOBS, "--processes", 2)
+    bulk = bench("enqueue", "--url", url, "--bulk", "--jobs", JOBS)
+    single = bench("enqueue", "--url", url, "--single", "--jobs", SINGLE)
+    picked = bench("latency", "--url", url, "--jobs", SAMPLES)
+    return {
+        "store": one["store"],
+        "durability": one["durability"],
+        "drain_jobs": JOBS,
+        "drain_jobs_per_s": one["jobs_per_s"],
+        "two_processes_jobs_per_s": two["jobs_per_s"],
+        "bulk_jobs_per_s": bulk["jobs_per_s"],
+        "single_p50_ms": single["p50_ms"],
+        "pick_up_p50_ms": picked["p50_ms"],
+        "pick_up_p99_ms": picked["p99_ms"],
+    }
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(description="Measure Turnout on a server's store.")
+    parser.add_argument("url")
+    parser.add_argument("--name", help="of the result file; default: the URL's scheme")
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    name = f"server_{options.name or urlsplit(options.url).scheme}"
+    before = machine()
+    rounds = [once(options.url) for _ in range(options.rounds)]
+    median = medians(rounds)
+    for key, figure in median.items():
+        print(f"  {key:28} {figure:>12}")
+    result = {"measure": name, "median": median, "rounds": rounds, "machine": before}
+    (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()
