@@ -281,6 +281,18 @@ def test_a_file_that_is_replaced_while_open_is_told_and_left(tmp_path, caplog, r
     other.close()
 
 
+def test_a_callers_transaction_in_a_file_that_took_its_place(tmp_path):
+    app, charge = app_on(tmp_path / "jobs.db")
+    charge.enqueue(1)
+    for path in tmp_path.glob("jobs.db*"):
+        path.unlink()
+    with sqlite3.connect(tmp_path / "jobs.db") as mine, app.within(mine):
+        job = charge.enqueue(2)
+    mine.close()
+    assert job.refresh().args == '{"order_id":2}'
+    app.close()
+
+
 def test_a_folder_that_goes_and_comes_back(tmp_path):
     folder = tmp_path / "data"
     folder.mkdir()

@@ -34,7 +34,7 @@ def said(jobs, bench, capsys):
 
 def test_a_dead_job_is_an_error_and_says_why(said):
     line = said(logging.INFO, "text", attempts=1)
-    assert " ERROR   dead t20text " in line
+    assert " ERROR dead t20text " in line
     assert (
         r"error=builtins.ValueError 'no\nmoney'" in line or r"error=ValueError 'no\nmoney'" in line
     )

@@ -19,8 +19,8 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING
 
 from turnout.errors import JobTimeout
-from turnout.worker.attempt import arun_attempt, failed
-from turnout.worker.fetcher import OVERRUN, PATIENCE
+from turnout.worker.attempt import OVERRUN, arun_attempt, failed
+from turnout.worker.fetcher import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 MOST_ATTEMPTS_KEPT = 30  # the first five and the latest
 _FIRST_KEPT = 5
+OVERRUN = 1.0  # seconds that a job past its timeout has to stop
 _decode_trail = msgspec.json.Decoder(Trail).decode
 _encode = msgspec.json.encode
 EndState = Literal[State.DEAD, State.DISCARDED, State.CANCELLED]

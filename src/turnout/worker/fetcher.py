@@ -37,7 +37,6 @@ AHEAD = 0.020
 MOST = 250
 NO_ROOM = -1_000_000  # what a room says of a worker that takes nothing at all
 PATIENCE = 0.250
-OVERRUN = 1.0  # seconds that a job past its timeout has to stop
 _SMOOTHING = 0.1
 _PAUSE_FIRST, _PAUSE_MOST = 0.05, 2.0  # a store that is back is noticed within two seconds
 

@@ -56,7 +56,7 @@ def _text_line(outcome: Outcome) -> str:
     job = outcome.job
     took = (outcome.finished_at - outcome.started_at) * 1000
     level = logging.getLevelName(_level(outcome))
-    head = f"{_clock(outcome.finished_at)} {level:<7} {_word(outcome)} {job.task} {job.id}"
+    head = f"{_clock(outcome.finished_at)} {level:<5} {_word(outcome)} {job.task} {job.id}"
     tail = f" queue={job.queue} attempt={job.attempt + 1} ms={took:.1f}"
     if outcome.error is not None:
         tail += f" error={clean(outcome.error)}{_said(outcome, ' ')}"

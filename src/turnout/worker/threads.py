@@ -27,8 +27,8 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING
 
 from turnout.errors import JobTimeout
-from turnout.worker.attempt import failed, run_attempt
-from turnout.worker.fetcher import OVERRUN, PATIENCE
+from turnout.worker.attempt import OVERRUN, failed, run_attempt
+from turnout.worker.fetcher import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

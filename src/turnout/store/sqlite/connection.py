@@ -103,11 +103,12 @@ class Connections:
     def front(self) -> Iterator[Connection]:
         """Lend a connection whose commits survive a power cut."""
         self._check_fork()
+        file = self._file
         try:
             connection = self._idle.pop()
         except IndexError:
             connection = self._open(self._modes[0])
-        file = self._file
+            file = self._file
         try:
             yield connection
         except sqlite3.Error as error:

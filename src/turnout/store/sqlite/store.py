@@ -122,10 +122,12 @@ class SQLiteStore:
 
     def _prepare(self) -> None:
         """Set the file up at first use, and again after it was replaced."""
-        if self._connections.is_replaced():
-            self._ready = False
-        if not self._ready:
+        if not self._is_ready():
             self.setup()
+
+    def _is_ready(self) -> bool:
+        self._ready = self._ready and not self._connections.is_replaced()
+        return self._ready
 
     def close(self) -> None:
         """Close every connection that is not in use."""
@@ -192,7 +194,7 @@ class SQLiteStore:
         self, jobs: Sequence[NewJob], within: object, now: float | None
     ) -> list[JobId | None]:
         with borrow(within, self.path) as borrowed:
-            if not self._ready:  # a connection of our own would wait for the caller's lock
+            if not self._is_ready():  # a connection of our own would wait for the caller's lock
                 checks.refuse_network(self.path)
                 checks.migrate_within(borrowed.execute)
             turn = Turn(borrowed.execute, self._now(now))
@@ -297,7 +299,7 @@ class SQLiteStore:
         deadline = time.monotonic() + timeout
         while (left := deadline - time.monotonic()) > 0:
             poll = min(left, POLL * random.uniform(0.75, 1.25), self._until_due())
-            if self._rang(bell, poll) and self._is_woken(worker):
+            if self._rang(bell, poll) and self._woken.pop(worker.epoch, False):
                 return True
             if self._may_have_jobs(worker):
                 return True
@@ -309,9 +311,6 @@ class SQLiteStore:
             time.sleep(seconds)
             return False
         return bell.wait(seconds)
-
-    def _is_woken(self, worker: WorkerInfo) -> bool:
-        return self._woken.pop(worker.epoch, False)
 
     def _until_due(self) -> float:
         with self._connections.back() as connection:
