@@ -42,6 +42,7 @@ FLOORS = {
     "turnout.ids": 2,
     "turnout.task": 2,
     "turnout.app": 2,
+    "turnout.ahead": 2,
     "turnout.handle": 2,
     "turnout.context": 0,
     "turnout.current": 2,
@@ -102,6 +103,7 @@ LONG_FILES: dict[str, str] = {
     "store/sqlite/store.py": "sixteen verbs of one store, each handing over to its own file",
     "store/postgres/store.py": "as store/sqlite/store.py",
     "store/mysql/store.py": "as store/sqlite/store.py",
+    "worker/threads.py": "the states of a thread and of its timeout, told in one place",
 }
 
 # Functions with more than six parameters, self not counted: each is a list of options to a user.

@@ -11,9 +11,10 @@ import threading
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+from turnout.ahead import one_ahead
 from turnout.config import load
 from turnout.context import decode_context, encode_context
 from turnout.decorator import TaskMaker, Transactional, Until, check_option_names
@@ -205,8 +206,24 @@ class Turnout:
         """Record many jobs, a thousand a transaction, reading `prepared` lazily.
 
         Each thousand is recorded whole or not at all; an error leaves the earlier ones recorded.
+        The store records one while the next is read.
         """
-        return [handle for chunk in self._chunks(prepared) for handle in self._record(chunk)]
+        if connection_of(self) is not None:  # the caller's: nobody else may use it
+            return [handle for chunk in self._chunks(prepared) for handle in self._record(chunk)]
+        source = iter(prepared)
+        first = list(islice(source, MAX_BATCH))
+        if len(first) < MAX_BATCH:
+            return self._record([_new(item) for item in first]) if first else []
+        chunks = self._chunks(chain(first, source))
+        batches = ((chunk, *self._shaped(chunk)) for chunk in chunks)
+        handles: list[Job[Any]] = []
+        for (jobs, shaped, _), ids in one_ahead(batches, self._enqueue_kept):
+            handles += self._handles(jobs, shaped, ids)
+        return handles
+
+    def _enqueue_kept(self, batch: tuple[object, object, list[NewJob]]) -> list[JobId | None]:
+        kept = batch[2]
+        return self.store.enqueue(kept) if kept else []
 
     async def aenqueue_many(self, prepared: Iterable[PreparedJob[Any]]) -> list[Job[Any]]:
         """Record many jobs without blocking the event loop longer than it takes to prepare them."""

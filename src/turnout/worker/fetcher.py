@@ -9,6 +9,9 @@ It starts at nothing and at most doubles from one lease to the next, so that a n
 is met cautiously. With all slots busy nothing is leased. A slow task is therefore never prefetched,
 and what was leased and not started within `PATIENCE` goes back to its old place.
 
+When: at the latest when nothing waits here; while leases come back full, already when half of the
+look-ahead is left, so that the store works on the next jobs while the last ones run here.
+
 Several round trips never overlap: the lock in `exchange` makes outcomes that gather meanwhile ride
 with the next one (group commit without a delay).
 """
@@ -34,7 +37,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("turnout.worker")
 
 AHEAD = 0.020
-MOST = 250
+MOST = 1000
 NO_ROOM = -1_000_000  # what a room says of a worker that takes nothing at all
 PATIENCE = 0.250
 _SMOOTHING = 0.1
@@ -51,6 +54,8 @@ class Fetcher:
         self._rng = random.Random()
         self._lock = threading.Lock()
         self._ahead = 0
+        self._asked = 0
+        self.refill_at = 0  # ask for more once fewer than these wait here
         self._failures = 0
         self.not_before = 0.0  # monotonic: the store failed, try again then
         self.mean = 0.0  # seconds a job takes, lately
@@ -101,6 +106,7 @@ class Fetcher:
                 rooms.append((spec.name, most))
             else:
                 self.limited = True
+        self._asked = limit
         return Want(tuple(rooms), limit)
 
     def wanted(self, room: Callable[[str | None], int]) -> int:
@@ -114,15 +120,13 @@ class Fetcher:
 
     def plan_ahead(self, leased: list[LeasedJob], slots: int) -> None:
         """Set the look-ahead of the next lease from this one."""
-        if not leased:
-            self._ahead = 0
-            return
         useful = slots * AHEAD / max(self.mean, 1e-6)
         self._ahead = int(min(MOST, useful, 2 * max(self._ahead, len(leased) // 2, 1)))
+        self.refill_at = self._ahead // 2 if len(leased) >= self._asked else 0
 
     def hoarded(self) -> None:
         """Jobs went back unstarted: look ahead no more, for now."""
-        self._ahead = 0
+        self._ahead = self.refill_at = 0
 
     def _put_off(self, error: StoreError) -> None:
         self._failures += 1

@@ -39,7 +39,9 @@ INSERT INTO turnout.worker (epoch, name, deadline, ended, info) VALUES (%s, %s, 
 ON CONFLICT (epoch) DO UPDATE SET ended = true, asleep = false;
 
 -- name: sleep
-UPDATE turnout.worker SET asleep = %s WHERE epoch = %s AND asleep <> %s;
+-- A flag that a crash of the server may lose: the worker says it again. So nobody waits for the disk.
+UPDATE turnout.worker SET asleep = true
+WHERE epoch = %s AND NOT asleep AND set_config('synchronous_commit', 'off', true) = 'off';
 
 -- name: asked_to_stop
 SELECT c.id FROM turnout.cancel c
@@ -95,16 +97,14 @@ SELECT info, deadline FROM turnout.worker WHERE NOT ended;
 SELECT id FROM turnout.cancel WHERE id = ANY (%s::uuid[]);
 
 -- name: next_due
-SELECT run_at FROM turnout.scheduled ORDER BY run_at LIMIT 1;
-
--- name: is_ready
-SELECT 1 FROM (
+-- Zero when a job is ready; else when the next scheduled one is due, or null.
+SELECT CASE WHEN EXISTS (SELECT FROM (
     SELECT l.queue, l.rank FROM turnout.level l
     WHERE (l.queue = ANY (%s) OR '*' = ANY (%s))
         AND NOT EXISTS (SELECT FROM turnout.queue z WHERE z.queue = l.queue AND z.paused)
 ) l CROSS JOIN LATERAL (
     SELECT FROM turnout.ready r WHERE r.queue = l.queue AND r.rank = l.rank LIMIT 1
-) r LIMIT 1;
+) r) THEN 0 ELSE (SELECT run_at FROM turnout.scheduled ORDER BY run_at LIMIT 1) END;
 
 -- ---------------------------------------------------------------- count
 

@@ -308,19 +308,20 @@ class PostgresStore:
             connection.execute(self._sql["notify"], (self._channel,))
 
     def wait(self, worker: WorkerInfo, timeout: float) -> bool:
-        """Say that we sleep, look once more, then listen; and look now and then all the same."""
+        """Say that we sleep, look once more, then listen; and look now and then all the same.
+
+        Nobody says that we woke: the exchange that follows does, on its own trip.
+        """
         bell = self._bell(worker)
         deadline = time.monotonic() + timeout
-        self._mark_asleep(worker, asleep=True)
-        try:
-            while (left := deadline - time.monotonic()) > 0:
-                due = self._until_ready(worker)
-                if due <= 0:
-                    return True
-                if bell.wait(min(left, due, POLL * random.uniform(0.75, 1.25))):
-                    return True
-        finally:
-            self._mark_asleep(worker, asleep=False)
+        with self._lend() as connection:
+            connection.execute(self._sql["sleep"], (worker.epoch,))
+        while (left := deadline - time.monotonic()) > 0:
+            due = self._until_ready(worker)
+            if due <= 0:
+                return True
+            if bell.wait(min(left, due, POLL * random.uniform(0.75, 1.25))):
+                return True
         return False
 
     def _bell(self, worker: WorkerInfo) -> Bell:
@@ -329,18 +330,11 @@ class PostgresStore:
             bell = self._bells[worker.epoch] = Bell(self._connections, self._channel)
         return bell
 
-    def _mark_asleep(self, worker: WorkerInfo, *, asleep: bool) -> None:
-        with self._lend() as connection:
-            values = (asleep, worker.epoch, asleep)
-            connection.execute(self._sql["sleep"], values)
-
     def _until_ready(self, worker: WorkerInfo) -> float:
         with self._lend() as connection:
             queues = list(worker.queues)
-            if connection.execute(self._sql["is_ready"], (queues, queues)).fetchone():
-                return 0.0
-            row = connection.execute(self._sql["next_due"]).fetchone()
-            return POLL if row is None else float(row[0]) - time.time()
+            row = connection.execute(self._sql["next_due"], (queues, queues)).fetchone()
+            return POLL if row is None or row[0] is None else float(row[0]) - time.time()
 
     def wake(self, worker: WorkerInfo) -> None:
         """End this worker's `wait` early."""
