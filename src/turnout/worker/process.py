@@ -1,8 +1,10 @@
 """One worker process: wires the parts, keeps the clock, owns the stop sequence.
 
-    starting -> running -> quiet (TSTP) -> stopping -> stopped
-                   |                          ^
-                   +-------- TERM, INT -------+
+    starting -> running -> quiet (TSTP) -------> stopping -> stopped
+                   |  +--> retiring (USR2) --------^
+                   +------ TERM, INT --------------^
+
+retiring: quiet, and stopping as soon as nothing runs any more, without a grace.
 
 stopping: no more leases; what was leased and not started goes back; running jobs have `grace`
 seconds,
@@ -42,6 +44,8 @@ from turnout.worker.threads import ThreadExecutor
 
 if TYPE_CHECKING:
     from turnout.app import Turnout
+    from turnout.job import Orders
+    from turnout.worker.board import Row
     from turnout.worker.options import WorkerOptions
 
 log = logging.getLogger("turnout.worker")
@@ -54,11 +58,19 @@ _WAIT = 1.0  # seconds at the store's door before looking around
 class WorkerProcess:
     """A worker in this process; `run` returns when it has stopped."""
 
-    def __init__(self, app: Turnout, options: WorkerOptions, *, parent: int | None = None) -> None:
+    def __init__(
+        self,
+        app: Turnout,
+        options: WorkerOptions,
+        *,
+        parent: int | None = None,
+        row: Row | None = None,
+    ) -> None:
         self.app = app
         self.options = options
         self.name = worker_name()
         self._parent = parent
+        self._row = row
         settler = Settler(app.events, JobLog(options.log_format), self.name)
         specs = options.queues or every_queue(app.tasks.values())
         self.crew = Crew(app, self.name, settler, Fetcher(app, settler, specs))
@@ -67,11 +79,13 @@ class WorkerProcess:
             wake = self._hungry
             self.crew.loop = AsyncExecutor(self.crew, options.concurrency, wake)
         self._stops = 0
+        self._retiring = False
         self._failed = False
         self._inbox, self._outbox = socket.socketpair()
         for end in (self._inbox, self._outbox):
             end.setblocking(False)
         self._chores = Chores(app, self.crew, options)
+        self._chores.obey = self._obey
         self._upkeep = self._chores.table()
 
     # ---- life
@@ -107,6 +121,22 @@ class WorkerProcess:
         self.crew.give_back_waiting()
         self.nudge()
 
+    def retire(self) -> None:
+        """Lease nothing more, and stop once nothing runs any more, however long that takes."""
+        self._retiring = True
+        self.quiet()
+
+    def _obey(self, orders: Orders) -> None:
+        """Carry out what an operator ordered by way of the store."""
+        if orders.dump:
+            faulthandler.dump_traceback(file=sys.stderr, all_threads=True)
+        if orders.quiet and not self.crew.quiet:
+            log.info("told to take no more jobs")
+            self.quiet()
+        if orders.stop and not self._stops:
+            log.info("told to stop")
+            self.stop(hurry=False)
+
     def nudge(self) -> None:
         """End the clock's sleep."""
         try:
@@ -115,11 +145,13 @@ class WorkerProcess:
             return
 
     def install_signals(self) -> None:
-        """Listen to TERM, INT, TSTP and TTIN; main thread of the main interpreter only."""
+        """Listen to TERM, INT, TSTP, TTIN and USR2; main thread of the main interpreter only."""
         signal.signal(signal.SIGTERM, lambda *_: self.stop(hurry=False))
         signal.signal(signal.SIGINT, lambda *_: self.stop())
         if hasattr(signal, "SIGTSTP"):
             signal.signal(signal.SIGTSTP, lambda *_: self.quiet())
+        if hasattr(signal, "SIGUSR2"):
+            signal.signal(signal.SIGUSR2, lambda *_: self.retire())
         if hasattr(signal, "SIGTTIN"):
             faulthandler.register(signal.SIGTTIN, file=sys.stderr, all_threads=True)
 
@@ -132,6 +164,8 @@ class WorkerProcess:
         if self._parent is not None and os.getppid() != self._parent:
             log.warning("the supervisor is gone: stopping")
             self.stop()
+        if self._retiring and not self._is_busy():
+            self.stop(hurry=False)
 
     def _is_busy(self) -> bool:
         crew = self.crew
@@ -139,6 +173,8 @@ class WorkerProcess:
         return bool(crew.running or waiting or len(crew.settler) or crew.suspects)
 
     def _sleep(self, seconds: float) -> None:
+        if self._row is not None:
+            self._chores.show(self._row)
         seconds = min(seconds, self._upkeep.until_next())
         readable, _, _ = select.select([self._inbox], [], [], seconds)
         if readable:
