@@ -102,6 +102,10 @@ class Board:
                 return row
         return None
 
+    def free(self) -> int:
+        """Return how many rows nobody has."""
+        return sum(not row.pid for row in self.rows)
+
     def taken(self) -> list[Row]:
         """Return the rows of the processes that live."""
         return [row for row in self.rows if row.pid]

@@ -39,6 +39,11 @@ class Forking:
         self._board = board
         self.close_in_child: list[Callable[[], None]] = []
 
+    @property
+    def has_room(self) -> bool:
+        """True while successors may start: enough rows are left for each place's next process."""
+        return self._board.free() > self._options.processes
+
     def worker(self) -> Child | None:
         """Start a worker process; None when the system has no room for one more."""
         row = self._board.take()

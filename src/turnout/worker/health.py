@@ -18,7 +18,6 @@ import signal
 import socket
 import threading
 import time
-from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from turnout.errors import ConfigError
 from turnout.worker.board import Board, Stage
 
 _ADDRESS = re.compile(r"(?P<host>\[[^\]]+\]|[^:/\[\]]*):(?P<port>\d{1,5})")
+_LAST_PORT, _BACKLOG = 65_535, 64
 _SLOW_CLIENT = 5.0
 _MOST_CLIENTS = 32
 _LOOK = 0.5
@@ -43,34 +43,42 @@ class Limits(msgspec.Struct, frozen=True):
 
 def bind(address: str) -> socket.socket:
     """Listen at `host:port`, `:port` or a path; raise ConfigError where that cannot be."""
-    found = _ADDRESS.fullmatch(address)
     try:
         if "/" in address:
             return _bind_path(address.removeprefix("unix:"))
-        if found is None:
+        found = _ADDRESS.fullmatch(address)
+        if found is None or int(found["port"]) > _LAST_PORT:
             msg = f"--health is host:port, :port or a path, such as 127.0.0.1:8080, got {address!r}"
             raise ConfigError(msg)
         host = found["host"].strip("[]")
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, int(found["port"])), family=family, backlog=64)
-    except (OSError, OverflowError) as error:  # a port beyond 65535 is the latter
+        return socket.create_server((host, int(found["port"])), family=family, backlog=_BACKLOG)
+    except OSError as error:
         msg = f"health probes cannot be answered at {address}: {error}; name another place"
         raise ConfigError(msg) from error
 
 
 def _bind_path(path: str) -> socket.socket:
     """Listen at a path; one that nobody listens at any more is taken over."""
-    line = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    with suppress(ConnectionRefusedError, FileNotFoundError), socket.socket(socket.AF_UNIX) as try_:
-        try_.settimeout(1.0)
-        try_.connect(path)
-        msg = f"somebody listens at {path} already; name another path"
-        raise ConfigError(msg)
     if Path(path).is_socket():
+        if _is_answered(path):
+            msg = f"--health: somebody listens at {path} already; name another path"
+            raise ConfigError(msg)
         Path(path).unlink()
-    line.bind(path)
-    line.listen(64)
+    line = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        line.bind(path)
+        line.listen(_BACKLOG)
+    except OSError:
+        line.close()
+        raise
     return line
+
+
+def _is_answered(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
+        line.settimeout(1.0)
+        return line.connect_ex(path) == 0
 
 
 def serve(line: socket.socket, board: Board, limits: Limits, parent: int) -> int:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_STATUS_EVERY = 5.0
+_STATUS_EVERY = 2.0
 
 
 class Notifier:

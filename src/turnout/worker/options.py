@@ -73,7 +73,7 @@ class WorkerOptions:
                 ("max_age", self.max_age, 0.1),
                 ("max_jobs", self.max_jobs, 1),
                 ("drain_timeout", self.drain_timeout, 0),
-                ("stuck_after", self.stuck_after, 1),
+                ("stuck_after", self.stuck_after, 2),
                 ("redeliver", self.redeliver, 0),
             )
             if value is not None and value < least

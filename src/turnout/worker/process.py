@@ -39,6 +39,7 @@ from turnout.worker.crew import Crew
 from turnout.worker.fetcher import NO_ROOM, Fetcher
 from turnout.worker.joblog import JobLog
 from turnout.worker.options import every_queue
+from turnout.worker.redelivery import Redelivery
 from turnout.worker.settler import Settler
 from turnout.worker.threads import ThreadExecutor
 
@@ -74,6 +75,8 @@ class WorkerProcess:
         settler = Settler(app.events, JobLog(options.log_format), self.name)
         specs = options.queues or every_queue(app.tasks.values())
         self.crew = Crew(app, self.name, settler, Fetcher(app, settler, specs))
+        if options.redeliver:
+            self.crew.redelivery = Redelivery(options.redeliver)
         self.crew.threads = ThreadExecutor(self.crew, options.threads, self._at_the_door)
         if any(plan.is_async for plan in self.crew.plans.values()):
             wake = self._hungry

@@ -105,8 +105,8 @@ class Staff:
             if replacing.successor and replacing.successor.is_at_work:
                 self.send_off(replacing.replaced())
             return
-        if self.is_quiet or len(self.leaving) >= len(self.places):
-            return
+        if self.is_quiet or not self._forking.has_room:
+            return  # too many still finish their jobs; the first that ends makes room
         for place in filter(_may, self.places):
             reason = place.child and self._recycling.reason(place.child, time.monotonic())
             if place.child and reason:

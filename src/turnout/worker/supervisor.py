@@ -23,6 +23,7 @@ from turnout.worker.board import Board, Stage
 from turnout.worker.forking import HELD, Forking
 from turnout.worker.notify import Notifier
 from turnout.worker.probes import Probes
+from turnout.worker.redelivery import check_allowed
 from turnout.worker.staff import AFTER_GRACE, Staff
 from turnout.worker.succession import Heir, Legacy, Succession, inherit, is_trial
 
@@ -43,7 +44,7 @@ class Supervisor:
         self._options = options
         self._legacy = inherit()
         handle = self._legacy.board if self._legacy else None
-        self._board = Board(2 * options.processes + 2, handle)
+        self._board = Board(4 * options.processes + 2, handle)
         self._forking = Forking(app, options, self._board)
         self._staff = Staff(app, options, self._forking)
         self._succession = Succession()
@@ -61,8 +62,9 @@ class Supervisor:
         """Supervise until told to stop, or, with `until_empty`, until every child is done.
 
         Return the exit code: 0 for an orderly end, 1 when a child had to be killed. Raises
-        ConfigError when the place for health probes cannot be had.
+        ConfigError when the place for health probes cannot be had, or redelivery is not allowed.
         """
+        check_allowed(self._app, self._options, os.environ)
         if is_trial():
             return 0
         legacy = self._legacy
