@@ -182,6 +182,17 @@ def test_a_crash_loop_is_told_and_slowed(sqlite_rig):
     assert worker.stop() == 0, "also while a place waits to be filled"
 
 
+def test_whoever_replaces_a_dead_worker_is_as_quiet_as_that_was(sqlite_rig):
+    worker = sqlite_rig.start()
+    worker.signal(signal.SIGTSTP)
+    quiet = lambda: [one.state for one in sqlite_rig.store.workers()] == ["quiet"]  # noqa: E731
+    wait_until(quiet, "it is quiet")
+    dead = worker.signal_child(signal.SIGKILL)
+    wait_until(lambda: sqlite_rig.at_work(worker) and worker.children() != [dead], "a new one")
+    wait_until(quiet, "and quiet as well")
+    assert worker.stop() == 0
+
+
 def test_ten_running_jobs_all_finish_at_a_stop_and_none_runs_twice(sqlite_rig):
     rig = sqlite_rig
     worker = rig.start(threads=10)

@@ -122,9 +122,8 @@ class Succession:
     def succeed(self, legacy: Legacy) -> None:
         """Become the new image; return only if that failed."""
         log.info("restarting: %s", " ".join(sys.orig_argv))
-        logging.shutdown()
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (*logging.getLogger().handlers, sys.stdout, sys.stderr):
+            stream.flush()
         os.environ[_LEGACY] = msgspec.json.encode(legacy).decode()
         signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
         kept = [handle for handle in (legacy.board, legacy.line) if handle is not None]
