@@ -20,7 +20,7 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -111,13 +111,13 @@ class _Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     timeout = _SLOW_CLIENT
-    server: _Server
     server_version = "turnout"
     sys_version = ""
 
     def do_GET(self) -> None:
+        server = cast("_Server", self.server)
         look = _PAGES.get(self.path.partition("?")[0].rstrip("/"))
-        told = look(self.server.board, self.server.limits) if look else None
+        told = look(server.board, server.limits) if look else None
         code = 404 if told is None else 200 if told.pop("ok") else 503
         body = msgspec.json.encode(told or {"error": f"known are {', '.join(_PAGES)}"}) + b"\n"
         self.send_response(code)
