@@ -108,7 +108,7 @@ def test_a_term_during_a_rolling_restart_stops_old_and_new(sqlite_rig):
 
 def test_a_process_that_has_run_its_jobs_makes_room_and_finishes_the_long_one(sqlite_rig):
     rig = sqlite_rig
-    worker = rig.start(max_jobs=20)
+    worker = rig.start(max_jobs=20, dead_after=30.0)
     [first] = worker.children()
     held = rig.enqueue("hold", "long")
     rig.until_said("start", "long")
@@ -138,7 +138,7 @@ def test_a_process_that_grew_too_large_makes_room(sqlite_rig):
 
 
 def test_processes_grow_old_one_after_the_other(sqlite_rig):
-    worker = sqlite_rig.start(max_age=1.0, processes=2)
+    worker = sqlite_rig.start(max_age=1.0, processes=2, dead_after=30.0)
     first = set(worker.children())
     fewest = 2
 
@@ -195,7 +195,7 @@ def test_whoever_replaces_a_dead_worker_is_as_quiet_as_that_was(sqlite_rig):
 
 def test_ten_running_jobs_all_finish_at_a_stop_and_none_runs_twice(sqlite_rig):
     rig = sqlite_rig
-    worker = rig.start(threads=10)
+    worker = rig.start(threads=10, dead_after=30.0)
     jobs = [rig.enqueue("nap", f"{n}", 1.0) for n in range(10)]
     wait_until(lambda: len(rig.ledger.said("start")) == 10, "all run")
     worker.signal(signal.SIGTERM)

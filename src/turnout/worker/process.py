@@ -131,14 +131,14 @@ class WorkerProcess:
 
     def _obey(self, orders: Orders) -> None:
         """Carry out what an operator ordered by way of the store."""
-        if orders.dump:
-            faulthandler.dump_traceback(file=sys.stderr, all_threads=True)
         if orders.quiet and not self.crew.quiet:
             log.info("told to take no more jobs")
             self.quiet()
         if orders.stop and not self._stops:
             log.info("told to stop")
             self.stop(hurry=False)
+        if orders.dump:
+            faulthandler.dump_traceback(file=sys.stderr, all_threads=True)
 
     def nudge(self) -> None:
         """End the clock's sleep."""
@@ -167,7 +167,7 @@ class WorkerProcess:
         if self._parent is not None and os.getppid() != self._parent:
             log.warning("the supervisor is gone: stopping")
             self.stop()
-        if self._retiring and not self._is_busy():
+        if self._retiring and not (self.crew.fetcher.is_travelling or self._is_busy()):
             self.stop(hurry=False)
 
     def _is_busy(self) -> bool:
