@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from turnout.errors import TurnoutError
 from turnout.worker.places import Child
 from turnout.worker.process import WorkerProcess
+from turnout.worker.told import listen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,6 +98,6 @@ class Forking:
         for close in self.close_in_child:
             close()
         worker = WorkerProcess(self._app, self._options, parent=parent, row=row)
-        worker.install_signals()
+        listen(worker)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD)
         return worker.run()

@@ -19,15 +19,13 @@ timeouts), otherwise once a second. Signals interrupt its sleep through a socket
 
 from __future__ import annotations
 
-import faulthandler
 import logging
 import os
 import select
-import signal
 import socket
-import sys
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from turnout import events
@@ -42,10 +40,10 @@ from turnout.worker.options import every_queue
 from turnout.worker.redelivery import Redelivery
 from turnout.worker.settler import Settler
 from turnout.worker.threads import ThreadExecutor
+from turnout.worker.told import obey
 
 if TYPE_CHECKING:
     from turnout.app import Turnout
-    from turnout.job import Orders
     from turnout.worker.board import Row
     from turnout.worker.options import WorkerOptions
 
@@ -88,7 +86,7 @@ class WorkerProcess:
         for end in (self._inbox, self._outbox):
             end.setblocking(False)
         self._chores = Chores(app, self.crew, options)
-        self._chores.obey = self._obey
+        self._chores.obey = partial(obey, self)
         self._upkeep = self._chores.table()
 
     # ---- life
@@ -129,34 +127,12 @@ class WorkerProcess:
         self._retiring = True
         self.quiet()
 
-    def _obey(self, orders: Orders) -> None:
-        """Carry out what an operator ordered by way of the store."""
-        if orders.quiet and not self.crew.quiet:
-            log.info("told to take no more jobs")
-            self.quiet()
-        if orders.stop and not self._stops:
-            log.info("told to stop")
-            self.stop(hurry=False)
-        if orders.dump:
-            faulthandler.dump_traceback(file=sys.stderr, all_threads=True)
-
     def nudge(self) -> None:
         """End the clock's sleep."""
         try:
             self._outbox.send(b"!")
         except OSError:  # full: it will wake anyway; closed: it has ended
             return
-
-    def install_signals(self) -> None:
-        """Listen to TERM, INT, TSTP, TTIN and USR2; main thread of the main interpreter only."""
-        signal.signal(signal.SIGTERM, lambda *_: self.stop(hurry=False))
-        signal.signal(signal.SIGINT, lambda *_: self.stop())
-        if hasattr(signal, "SIGTSTP"):
-            signal.signal(signal.SIGTSTP, lambda *_: self.quiet())
-        if hasattr(signal, "SIGUSR2"):
-            signal.signal(signal.SIGUSR2, lambda *_: self.retire())
-        if hasattr(signal, "SIGTTIN"):
-            faulthandler.register(signal.SIGTTIN, file=sys.stderr, all_threads=True)
 
     # ---- the clock
 
