@@ -127,7 +127,7 @@ PROTOCOL = (
         "heartbeat",
         "reap",
     ),
-    *("wait", "wake", "find", "count", "change", "pause", "workers", "prune"),
+    *("wait", "wake", "find", "count", "change", "pause", "workers", "order", "prune"),
 )
 
 PUBLIC = {

@@ -238,8 +238,12 @@ class WorkerInfo(Struct, frozen=True, kw_only=True):
     running: int = 0
     state: Literal["running", "quiet", "stopping", "stopped"] = "running"
     version: str = ""
+    rss: int | None = None  # bytes of memory that are its own or shared, where the system tells
     bell: int | None = None  # where to ring when a job is ready (SQLite: a loopback UDP port)
     deadline: float = 0.0  # set by the store: dead after this
+
+
+Order = Literal["quiet", "stop", "dump"]
 
 
 class Orders(Struct, frozen=True):
@@ -249,6 +253,7 @@ class Orders(Struct, frozen=True):
     cancel: frozenset[JobId] = frozenset()  # running jobs that somebody asked to stop
     quiet: bool = False
     stop: bool = False
+    dump: bool = False  # the stacks of all threads, to stderr
 
 
 class Reaped(Struct, frozen=True):

@@ -50,6 +50,7 @@ def make_app(folder: Path, url: str, *, extra: bool = False) -> Turnout:
     jobs = Turnout(url)
     ledger = Ledger(folder)
     _steady(jobs, ledger)
+    _heavy(jobs, ledger)
     _deadly(jobs, ledger)
     _slow(jobs, ledger)
     _asynchronous(jobs, ledger)
@@ -95,6 +96,22 @@ def _steady(jobs: Turnout, ledger: Ledger) -> None:
         ledger.write("start", name, os.getpid())
         while not ledger.is_released(name):
             time.sleep(0.01)
+
+
+def _heavy(jobs: Turnout, ledger: Ledger) -> None:
+    held: list[bytes] = []
+
+    @jobs.task(name="grow")
+    def grow(name: str, size: int) -> None:
+        held.append(bytes(1) * size)
+        ledger.write("grown", name, os.getpid())
+
+    @jobs.task(name="brittle", attempts=1)
+    def brittle(name: str) -> None:
+        """Do what cannot be done twice."""
+        ledger.write("brittle", name, current_job().attempt)
+        if len(ledger.said("brittle", name)) > 1:
+            raise FileExistsError(name)
 
 
 def _deadly(jobs: Turnout, ledger: Ledger) -> None:

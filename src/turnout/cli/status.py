@@ -131,7 +131,9 @@ def worker_lines(seen: Status) -> list[str]:
 def _worker_line(worker: WorkerInfo, now: float) -> str:
     queues = "all queues" if "*" in worker.queues else ", ".join(worker.queues) or "all queues"
     up = output.duration(max(0.0, now - worker.started_at))
-    said = f"{worker.name} {worker.state} {worker.running}/{worker.concurrency}, up {up}: {queues}"
+    held = "" if worker.rss is None else f", {worker.rss / 1e6:,.0f} MB"
+    busy = f"{worker.running}/{worker.concurrency}"
+    said = f"{worker.name} {worker.state} {busy}, up {up}{held}: {queues}"
     return f"  {output.one_line(said)}"
 
 

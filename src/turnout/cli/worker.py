@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from turnout.cli.options import examples
+from turnout.cli.processes import process_options
 
 
 @click.command(
@@ -17,6 +18,7 @@ from turnout.cli.options import examples
         "turnout worker shop.jobs",
         "turnout worker shop.jobs --queues critical,default@2 --processes 2",
         "turnout worker shop.jobs --queues critical=10,default=5 --log-format json",
+        "turnout worker shop.jobs -p 4 --max-memory 500MB --health :8080",
         "turnout worker shop.jobs --reload",
     )
 )
@@ -41,11 +43,13 @@ from turnout.cli.options import examples
               show_default=True, help="How log lines look.")  # fmt: skip
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]),
               default="info", show_default=True, help="What is logged.")  # fmt: skip
+@process_options
 @click.pass_context
 def worker(ctx: click.Context, /, *, target: str, reload: bool, **options: Any) -> None:
     """Run the jobs of the application in MODULE.
 
-    TERM and INT finish the running jobs and end; TSTP takes no more jobs; TTIN dumps the stacks.
+    TERM and INT finish the running jobs and end; TSTP takes no more jobs; TTIN dumps the stacks;
+    USR2 starts the code anew, without a gap.
     """
     if reload:
         ctx.exit(run_reloading(target, options))

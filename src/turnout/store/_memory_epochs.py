@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from turnout.job import JobId, WorkerInfo
+from turnout.job import JobId, Order, WorkerInfo
 
 _MAX_ENDED = 10_000  # remembered, so that they never come back
 
@@ -19,11 +19,12 @@ _MAX_ENDED = 10_000  # remembered, so that they never come back
 class Epoch:
     """One worker's epoch: who it is, and its leases as job id -> fence."""
 
-    __slots__ = ("leases", "worker")
+    __slots__ = ("leases", "orders", "worker")
 
     def __init__(self, worker: WorkerInfo) -> None:
         self.worker = worker
         self.leases: dict[JobId, int] = {}
+        self.orders: list[Order] = []
 
 
 class Epochs:

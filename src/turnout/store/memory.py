@@ -24,6 +24,7 @@ from turnout.job import (
     JobRecord,
     LeasedJob,
     NewJob,
+    Order,
     Orders,
     Outcome,
     QueueStats,
@@ -171,7 +172,16 @@ class MemoryStore:
             holder = self._epochs.renew(worker, now + ttl)
             jobs = self._state.jobs
             asked = (job_id for job_id in holder.leases if jobs[job_id].cancel_requested)
-            return Orders(cancel=frozenset(asked))
+            orders, holder.orders = dict.fromkeys(holder.orders, True), []
+            return Orders(cancel=frozenset(asked), **orders)
+
+    def order(self, epoch: str, order: Order) -> bool:
+        """Leave an order for the worker of an open epoch."""
+        with self._lock:
+            holder = self._epochs.current(epoch)
+            if holder is not None:
+                holder.orders.append(order)
+            return holder is not None
 
     def reap(
         self, *, epoch: str | None = None, limit: int = 1_000, now: float | None = None

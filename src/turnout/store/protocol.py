@@ -32,6 +32,7 @@ from turnout.job import (
     JobRecord,
     LeasedJob,
     NewJob,
+    Order,
     Orders,
     Outcome,
     QueueStats,
@@ -173,6 +174,13 @@ class Store(Protocol):
 
     def workers(self, *, now: float | None = None) -> list[WorkerInfo]:
         """List the workers whose epoch is open, by name."""
+        ...
+
+    def order(self, epoch: str, order: Order) -> bool:
+        """Leave an order for the worker of an open epoch; False when there is none.
+
+        Its heartbeats bring the orders, each once: the oldest first, several at a time or not.
+        """
         ...
 
     def prune(self, retention: Retention, *, limit: int = 10_000, now: float | None = None) -> int:

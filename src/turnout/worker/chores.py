@@ -15,19 +15,23 @@ import turnout
 from turnout.errors import StoreError
 from turnout.identity import host, is_alive
 from turnout.job import WorkerInfo
+from turnout.worker.board import Stage
+from turnout.worker.memory import rss
 from turnout.worker.upkeep import Chore, Upkeep
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from turnout.app import Turnout
-    from turnout.job import Reaped
+    from turnout.job import Orders, Reaped
+    from turnout.worker.board import Row
     from turnout.worker.crew import Crew
     from turnout.worker.options import WorkerOptions
 
 log = logging.getLogger("turnout.worker")
 
 PRUNE_EVERY = 60.0
+_WEIGH_EVERY = 1.0
 WorkerState = Literal["running", "quiet", "stopping", "stopped"]
 
 
@@ -40,6 +44,10 @@ class Chores:
         self._options = options
         self._host = host()
         self.started = time.time()
+        self.obey: Callable[[Orders], None] = _ignore
+        self._seen = 0.0  # monotonic: the store answered a heartbeat
+        self._rss: int | None = None
+        self._weighed = 0.0
         crew.renew = self._renew
         crew.interrupt = lambda: app.store.wake(self.info())
 
@@ -57,7 +65,6 @@ class Chores:
     def info(self, state: WorkerState | None = None) -> WorkerInfo:
         """Return what this worker tells the store of itself."""
         crew = self._crew
-        now: WorkerState = "stopping" if crew.stopping else "quiet" if crew.quiet else "running"
         slots = self._options.threads
         if crew.loop is not None:
             slots += self._options.concurrency
@@ -70,14 +77,17 @@ class Chores:
             concurrency=slots,
             started_at=self.started,
             running=len(crew.running),
-            state=state or now,
+            state=state or self._state,
             version=turnout.__version__,
+            rss=self._rss,
         )
 
     def heartbeat(self) -> None:
         """Renew the epoch, and carry out what comes back."""
+        self._weigh()
         crew, info = self._crew, self.info()
         orders = self._app.store.heartbeat(info, ttl=self._options.dead_after)
+        self._seen = time.monotonic()
         if orders.lost:
             crew.lose(info.epoch)  # which opens the next one, by this very function
             return
@@ -88,6 +98,25 @@ class Chores:
                 job.cancelled = True
         if orders.cancel and crew.loop is not None:
             crew.loop.cancel(orders.cancel)
+        self.obey(orders)
+
+    def show(self, row: Row) -> None:
+        """Write where this process stands to its row of the supervisor's board."""
+        now = time.monotonic()
+        if now - self._weighed > _WEIGH_EVERY:
+            self._weigh()
+        row.beat, row.seen, row.rss = now, self._seen, self._rss or 0
+        row.running, row.done = len(self._crew.running), self._crew.fetcher.jobs
+        if self._crew.is_open:
+            row.stage = Stage[self._state.upper()]
+
+    def _weigh(self) -> None:
+        self._rss, self._weighed = rss(), time.monotonic()
+
+    @property
+    def _state(self) -> WorkerState:
+        crew = self._crew
+        return "stopping" if crew.stopping else "quiet" if crew.quiet else "running"
 
     def _renew(self) -> None:
         try:
@@ -110,6 +139,10 @@ class Chores:
     def prune(self) -> None:
         """Delete what is past its keeping time."""
         self._app.store.prune(self._app.config.retention())
+
+
+def _ignore(_orders: Orders) -> None:
+    """Stand in for `obey` until the process sets it."""
 
 
 def _report(reaped: Sequence[Reaped]) -> None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from turnout.app import Turnout
     from turnout.worker.aio import AsyncExecutor
     from turnout.worker.fetcher import Fetcher
+    from turnout.worker.redelivery import Redelivery
     from turnout.worker.settler import Settler
     from turnout.worker.threads import ThreadExecutor
 
@@ -55,6 +56,7 @@ class Crew:
         self.quiet = False
         self.unknown: Counter[str] = Counter()
         self.suspects = Suspects()
+        self.redelivery: Redelivery | None = None
         self.threads: ThreadExecutor
         self.loop: AsyncExecutor | None = None
         self._announce = app.events.wants(JobStarted)
@@ -179,12 +181,18 @@ class Crew:
         took = outcome.finished_at - outcome.started_at
         plan.took(took)
         self.fetcher.took(took)
-        if outcome.settled:
+        if self.redelivery is not None and self._runs_again(outcome):
+            self._distribute([outcome.job])
+        elif outcome.settled:
             self.settler.confirm([outcome], Exchanged([outcome.job.id], []))
         else:
             self.settler.add(outcome)
         if self.suspects:
             self.suspects.acquit(outcome.job.id)
+
+    def _runs_again(self, outcome: Outcome) -> bool:
+        held_back = self.stopping or self.quiet or self.suspects
+        return not held_back and self.redelivery is not None and self.redelivery.takes(outcome)
 
     # ---- back to the store, unrun
 

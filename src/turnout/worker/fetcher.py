@@ -59,6 +59,7 @@ class Fetcher:
         self._failures = 0
         self.not_before = 0.0  # monotonic: the store failed, try again then
         self.mean = 0.0  # seconds a job takes, lately
+        self.jobs = 0  # attempts that ended here
         self.limited = False  # the last lease left out a queue that had no room
 
     def exchange(
@@ -116,6 +117,7 @@ class Fetcher:
 
     def took(self, seconds: float) -> None:
         """Learn how long one more job took."""
+        self.jobs += 1
         self.mean += _SMOOTHING * (seconds - self.mean)
 
     def plan_ahead(self, leased: list[LeasedJob], slots: int) -> None:

@@ -1,8 +1,10 @@
 """One worker process: wires the parts, keeps the clock, owns the stop sequence.
 
-    starting -> running -> quiet (TSTP) -> stopping -> stopped
-                   |                          ^
-                   +-------- TERM, INT -------+
+    starting -> running -> quiet (TSTP) -------> stopping -> stopped
+                   |  +--> retiring (USR2) --------^
+                   +------ TERM, INT --------------^
+
+retiring: quiet, and stopping as soon as nothing runs any more, without a grace.
 
 stopping: no more leases; what was leased and not started goes back; running jobs have `grace`
 seconds,
@@ -17,15 +19,13 @@ timeouts), otherwise once a second. Signals interrupt its sleep through a socket
 
 from __future__ import annotations
 
-import faulthandler
 import logging
 import os
 import select
-import signal
 import socket
-import sys
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from turnout import events
@@ -37,11 +37,14 @@ from turnout.worker.crew import Crew
 from turnout.worker.fetcher import NO_ROOM, Fetcher
 from turnout.worker.joblog import JobLog
 from turnout.worker.options import every_queue
+from turnout.worker.redelivery import Redelivery
 from turnout.worker.settler import Settler
 from turnout.worker.threads import ThreadExecutor
+from turnout.worker.told import obey
 
 if TYPE_CHECKING:
     from turnout.app import Turnout
+    from turnout.worker.board import Row
     from turnout.worker.options import WorkerOptions
 
 log = logging.getLogger("turnout.worker")
@@ -54,24 +57,36 @@ _WAIT = 1.0  # seconds at the store's door before looking around
 class WorkerProcess:
     """A worker in this process; `run` returns when it has stopped."""
 
-    def __init__(self, app: Turnout, options: WorkerOptions, *, parent: int | None = None) -> None:
+    def __init__(
+        self,
+        app: Turnout,
+        options: WorkerOptions,
+        *,
+        parent: int | None = None,
+        row: Row | None = None,
+    ) -> None:
         self.app = app
         self.options = options
         self.name = worker_name()
         self._parent = parent
+        self._row = row
         settler = Settler(app.events, JobLog(options.log_format), self.name)
         specs = options.queues or every_queue(app.tasks.values())
         self.crew = Crew(app, self.name, settler, Fetcher(app, settler, specs))
+        if options.redeliver:
+            self.crew.redelivery = Redelivery(options.redeliver)
         self.crew.threads = ThreadExecutor(self.crew, options.threads, self._at_the_door)
         if any(plan.is_async for plan in self.crew.plans.values()):
             wake = self._hungry
             self.crew.loop = AsyncExecutor(self.crew, options.concurrency, wake)
         self._stops = 0
+        self._retiring = False
         self._failed = False
         self._inbox, self._outbox = socket.socketpair()
         for end in (self._inbox, self._outbox):
             end.setblocking(False)
         self._chores = Chores(app, self.crew, options)
+        self._chores.obey = partial(obey, self)
         self._upkeep = self._chores.table()
 
     # ---- life
@@ -107,21 +122,17 @@ class WorkerProcess:
         self.crew.give_back_waiting()
         self.nudge()
 
+    def retire(self) -> None:
+        """Lease nothing more, and stop once nothing runs any more, however long that takes."""
+        self._retiring = True
+        self.quiet()
+
     def nudge(self) -> None:
         """End the clock's sleep."""
         try:
             self._outbox.send(b"!")
         except OSError:  # full: it will wake anyway; closed: it has ended
             return
-
-    def install_signals(self) -> None:
-        """Listen to TERM, INT, TSTP and TTIN; main thread of the main interpreter only."""
-        signal.signal(signal.SIGTERM, lambda *_: self.stop(hurry=False))
-        signal.signal(signal.SIGINT, lambda *_: self.stop())
-        if hasattr(signal, "SIGTSTP"):
-            signal.signal(signal.SIGTSTP, lambda *_: self.quiet())
-        if hasattr(signal, "SIGTTIN"):
-            faulthandler.register(signal.SIGTTIN, file=sys.stderr, all_threads=True)
 
     # ---- the clock
 
@@ -132,6 +143,8 @@ class WorkerProcess:
         if self._parent is not None and os.getppid() != self._parent:
             log.warning("the supervisor is gone: stopping")
             self.stop()
+        if self._retiring and not (self.crew.fetcher.is_travelling or self._is_busy()):
+            self.stop(hurry=False)
 
     def _is_busy(self) -> bool:
         crew = self.crew
@@ -139,6 +152,8 @@ class WorkerProcess:
         return bool(crew.running or waiting or len(crew.settler) or crew.suspects)
 
     def _sleep(self, seconds: float) -> None:
+        if self._row is not None:
+            self._chores.show(self._row)
         seconds = min(seconds, self._upkeep.until_next())
         readable, _, _ = select.select([self._inbox], [], [], seconds)
         if readable:

@@ -17,8 +17,6 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import msgspec
-
 from turnout.errors import WithinError
 from turnout.identity import host
 from turnout.job import (
@@ -29,6 +27,7 @@ from turnout.job import (
     JobRecord,
     LeasedJob,
     NewJob,
+    Order,
     Orders,
     Outcome,
     QueueStats,
@@ -49,12 +48,14 @@ from turnout.store.mysql.exchange import Answer, lease_values, settle_values
 from turnout.store.mysql.records import find
 from turnout.store.mysql.url import read_url
 from turnout.store.mysql.within import IDENTITY, Borrowed, refusals
+from turnout.store.orders import read_workers
 from turnout.store.server.change import change
 from turnout.store.server.count import count
 from turnout.store.server.fence import new_fence
 from turnout.store.server.marks import Marks
 from turnout.store.server.outcomes import Batch
 from turnout.store.server.upkeep import heartbeat, prune, reap
+from turnout.store.server.upkeep import order as give_order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -62,7 +63,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Rows = list[tuple[Any, ...]]
 
-_decode_worker = msgspec.json.Decoder(WorkerInfo).decode
 _POLL_FIRST, _POLL_MOST = 0.005, 0.1
 _NO_SAVEPOINT = 1305
 
@@ -378,12 +378,11 @@ class MySQLStore:
 
     def workers(self, *, now: float | None = None) -> list[WorkerInfo]:  # noqa: ARG002
         """List the workers whose epoch is open."""
-        rows = self._look(lambda turn: turn.rows("open_workers"), 0.0)
-        found = [
-            msgspec.structs.replace(_decode_worker(info), deadline=at, bell=bell)
-            for info, at, bell in rows
-        ]
-        return sorted(found, key=lambda worker: (worker.name, worker.epoch))
+        return read_workers(self._look(lambda turn: turn.rows("open_workers"), 0.0))
+
+    def order(self, epoch: str, order: Order) -> bool:
+        """Leave an order for a worker's next heartbeat."""
+        return self._write(lambda turn: give_order(turn, epoch, order), 0.0)
 
     def prune(self, retention: Retention, *, limit: int = 10_000, now: float | None = None) -> int:
         """Delete old records."""

@@ -28,7 +28,10 @@ ON CONFLICT (id) DO UPDATE SET body = excluded.body;
 SELECT turnout.clock_1(%s::float8);
 
 -- name: worker_row
-SELECT ended FROM turnout.worker WHERE epoch = %s FOR UPDATE;
+SELECT ended, info FROM turnout.worker WHERE epoch = %s FOR UPDATE;
+
+-- name: put_order
+UPDATE turnout.worker SET info = %s WHERE epoch = %s;
 
 -- name: put_worker
 INSERT INTO turnout.worker (epoch, name, deadline, info) VALUES (%s, %s, %s, %s)

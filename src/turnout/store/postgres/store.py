@@ -18,7 +18,6 @@ from contextlib import contextmanager
 from itertools import starmap
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import msgspec
 import psycopg
 
 from turnout.errors import StoreUnavailable
@@ -30,6 +29,7 @@ from turnout.job import (
     JobRecord,
     LeasedJob,
     NewJob,
+    Order,
     Orders,
     Outcome,
     QueueStats,
@@ -40,6 +40,7 @@ from turnout.job import (
     WorkerInfo,
 )
 from turnout.store.batch import check_batch
+from turnout.store.orders import read_workers
 from turnout.store.postgres import checks
 from turnout.store.postgres.base import Turn, array, queries_of, schema_text, text_array
 from turnout.store.postgres.bell import POLL, Bell, Pacer
@@ -56,13 +57,12 @@ from turnout.store.server.fence import new_fence
 from turnout.store.server.marks import Marks
 from turnout.store.server.outcomes import Batch
 from turnout.store.server.upkeep import heartbeat, prune, reap
+from turnout.store.server.upkeep import order as give_order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 T = TypeVar("T")
-
-_decode_worker = msgspec.json.Decoder(WorkerInfo).decode
 
 
 class PostgresStore:
@@ -376,9 +376,11 @@ class PostgresStore:
 
     def workers(self, *, now: float | None = None) -> list[WorkerInfo]:  # noqa: ARG002
         """List the workers whose epoch is open."""
-        rows = self._look(lambda turn: turn.rows("open_workers"), 0.0)
-        found = [msgspec.structs.replace(_decode_worker(info), deadline=at) for info, at in rows]
-        return sorted(found, key=lambda worker: (worker.name, worker.epoch))
+        return read_workers(self._look(lambda turn: turn.rows("open_workers"), 0.0))
+
+    def order(self, epoch: str, order: Order) -> bool:
+        """Leave an order for a worker's next heartbeat."""
+        return self._write(lambda turn: give_order(turn, epoch, order), 0.0)
 
     def prune(self, retention: Retention, *, limit: int = 10_000, now: float | None = None) -> int:
         """Delete old records."""

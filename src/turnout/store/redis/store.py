@@ -26,6 +26,7 @@ from turnout.job import (
     JobRecord,
     LeasedJob,
     NewJob,
+    Order,
     Orders,
     Outcome,
     QueueStats,
@@ -265,6 +266,11 @@ class RedisStore:
         """List the workers whose epoch is open."""
         with self._lend() as link:
             return upkeep.workers(link)
+
+    def order(self, epoch: str, order: Order) -> bool:
+        """Leave an order for a worker's next heartbeat."""
+        with self._lend() as link:
+            return upkeep.order(link, epoch, order)
 
     def prune(self, retention: Retention, *, limit: int = 10_000, now: float | None = None) -> int:
         """Delete old records."""

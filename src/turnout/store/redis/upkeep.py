@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from turnout.job import (
     AttemptRecord,
     JobId,
+    Order,
     Orders,
     Reaped,
     State,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 _STEP = 100
 _PARTS = 7  # of one job in the answer of `surrender`
+_SIGNALS: dict[Order, str] = {"quiet": "TSTP", "stop": "TERM", "dump": "TTIN"}
 _decode_worker = msgspec.json.Decoder(WorkerInfo).decode
 
 
@@ -60,6 +62,7 @@ def heartbeat(link: Link, worker: WorkerInfo, ttl: float, now: float | None) -> 
         worker.concurrency,
         worker.running,
         "true" if worker.state != "running" else "false",
+        (worker.rss or 0) // 1024,
     )
     if answer[0] == b"lost":
         return Orders(lost=True)
@@ -72,7 +75,13 @@ def heartbeat(link: Link, worker: WorkerInfo, ttl: float, now: float | None) -> 
         cancel=frozenset(JobId(one.decode()) for one in answer[2:]),
         quiet=answer[1] == b"TSTP",
         stop=answer[1] == b"TERM",
+        dump=answer[1] == b"TTIN",
     )
+
+
+def order(link: Link, epoch: str, what: Order) -> bool:
+    """Leave an order where Sidekiq leaves its signals."""
+    return bool(link.script(scripts.ORDER, epoch, _SIGNALS[what]))
 
 
 def _sidekiq_info(worker: WorkerInfo) -> bytes:

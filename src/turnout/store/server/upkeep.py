@@ -1,4 +1,4 @@
-"""The verbs that keep house: `heartbeat`, `reap`, `prune`.
+"""The verbs that keep house: `heartbeat`, `order`, `reap`, `prune`.
 
 An epoch is open, or it is ended for good. Ending comes first and alone voids every late settle;
 taking back the leases may then need several bounded calls. Heartbeats fold the counters.
@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from turnout.job import AttemptRecord, JobId, Orders, Reaped, Retention, State, Trail, WorkerInfo
+from turnout.job import (
+    AttemptRecord,
+    JobId,
+    Order,
+    Orders,
+    Reaped,
+    Retention,
+    State,
+    Trail,
+    WorkerInfo,
+)
+from turnout.store.orders import orders_in, with_order
 from turnout.store.protocol import POISON
 from turnout.store.server.change import trim_trace
 from turnout.store.server.turn import RATE_SECONDS, Turn, decode_trail, encode
@@ -40,7 +51,17 @@ def heartbeat(turn: Turn, worker: WorkerInfo, ttl: float, *more: object) -> Orde
     info = msgspec.structs.replace(worker, deadline=deadline)
     turn.do("put_worker", worker.epoch, worker.name, deadline, encode(info).decode(), *more)
     turn.do("fold")
-    return Orders(cancel=frozenset(row[0] for row in turn.rows("asked_to_stop", worker.epoch)))
+    cancel = frozenset(row[0] for row in turn.rows("asked_to_stop", worker.epoch))
+    return Orders(cancel=cancel, **(orders_in(rows[0][1]) if rows else {}))
+
+
+def order(turn: Turn, epoch: str, what: Order) -> bool:
+    """Leave an order in a worker's row, for its next heartbeat."""
+    rows = turn.rows("worker_row", epoch)
+    if not rows or rows[0][0]:
+        return False
+    turn.do("put_order", with_order(rows[0][1], what), epoch)
+    return True
 
 
 def _release(turn: Turn, epoch: str) -> None:

@@ -170,7 +170,10 @@ INSERT INTO turnout_progress (id, body) VALUES (?, ?)
 ON CONFLICT (id) DO UPDATE SET body = excluded.body;
 
 -- name: worker_row
-SELECT ended FROM turnout_worker WHERE epoch = ?;
+SELECT ended, info FROM turnout_worker WHERE epoch = ?;
+
+-- name: put_order
+UPDATE turnout_worker SET info = ? WHERE epoch = ?;
 
 -- name: put_worker
 INSERT INTO turnout_worker (epoch, deadline, ended, bell, info) VALUES (?, ?, 0, ?, ?)

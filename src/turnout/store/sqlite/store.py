@@ -16,8 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-import msgspec
-
 from turnout.errors import ConfigError
 from turnout.job import (
     Action,
@@ -27,6 +25,7 @@ from turnout.job import (
     JobRecord,
     LeasedJob,
     NewJob,
+    Order,
     Orders,
     Outcome,
     QueueStats,
@@ -38,6 +37,7 @@ from turnout.job import (
 )
 from turnout.store.batch import check_batch
 from turnout.store.bell import POLL, Bell, ring
+from turnout.store.orders import read_workers
 from turnout.store.sqlite import checks
 from turnout.store.sqlite.base import Q, Turn, decode_ids
 from turnout.store.sqlite.change import change
@@ -48,6 +48,7 @@ from turnout.store.sqlite.enqueue import enqueue
 from turnout.store.sqlite.exchange import Lease, exchange, expand, read_leased
 from turnout.store.sqlite.records import find
 from turnout.store.sqlite.upkeep import heartbeat, prune, reap
+from turnout.store.sqlite.upkeep import order as give_order
 from turnout.store.sqlite.within import borrow, whole
 
 if TYPE_CHECKING:
@@ -55,7 +56,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_decode_worker = msgspec.json.Decoder(WorkerInfo).decode
 _SURVIVES = {"full": "a power cut", "normal": "a killed process"}
 
 
@@ -386,12 +386,11 @@ class SQLiteStore:
         """List the workers whose epoch is open."""
         self._prepare()
         with self._connections.front() as connection:
-            rows = connection.execute(Q["open_workers"]).fetchall()
-        found = [
-            msgspec.structs.replace(_decode_worker(info), deadline=deadline, bell=bell)
-            for info, deadline, bell in rows
-        ]
-        return sorted(found, key=lambda worker: (worker.name, worker.epoch))
+            return read_workers(connection.execute(Q["open_workers"]).fetchall())
+
+    def order(self, epoch: str, order: Order) -> bool:
+        """Leave an order for a worker's next heartbeat."""
+        return self._front(lambda turn: give_order(turn, epoch, order), None)
 
     def prune(self, retention: Retention, *, limit: int = 10_000, now: float | None = None) -> int:
         """Delete old records."""

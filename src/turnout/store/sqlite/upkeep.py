@@ -1,4 +1,4 @@
-"""The verbs that keep house: `heartbeat`, `reap`, `prune`.
+"""The verbs that keep house: `heartbeat`, `order`, `reap`, `prune`.
 
 An epoch is open, or it is ended for good. Ending comes first and alone voids every late settle;
 taking back the leases may then need several bounded calls.
@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from turnout.job import AttemptRecord, JobId, Orders, Reaped, Retention, State, WorkerInfo
+from turnout.job import (
+    AttemptRecord,
+    JobId,
+    Order,
+    Orders,
+    Reaped,
+    Retention,
+    State,
+    WorkerInfo,
+)
+from turnout.store.orders import orders_in, with_order
 from turnout.store.protocol import POISON
 from turnout.store.sqlite.base import RATE_SECONDS, Ending, Q, Turn, decode_ids, encode, with_entry
 from turnout.store.sqlite.change import trim_trace
@@ -37,7 +47,17 @@ def heartbeat(turn: Turn, worker: WorkerInfo, ttl: float, bell: int | None) -> O
     deadline = turn.now + ttl
     info = msgspec.structs.replace(worker, bell=bell, deadline=deadline)
     turn.execute(Q["put_worker"], (worker.epoch, deadline, bell, encode(info).decode()))
-    return Orders(cancel=frozenset(_asked_to_stop(turn, worker.epoch)))
+    cancel = frozenset(_asked_to_stop(turn, worker.epoch))
+    return Orders(cancel=cancel, **orders_in(row and row[1]))
+
+
+def order(turn: Turn, epoch: str, what: Order) -> bool:
+    """Leave an order in a worker's row, for its next heartbeat."""
+    row = turn.execute(Q["worker_row"], (epoch,)).fetchone()
+    if row is None or row[0]:
+        return False
+    turn.execute(Q["put_order"], (with_order(row[1], what), epoch))
+    return True
 
 
 def _asked_to_stop(turn: Turn, epoch: str) -> list[JobId]:
