@@ -223,6 +223,9 @@ class Exchanged(Struct, frozen=True):
     settled: list[JobId]
     leased: list[LeasedJob]
     lost: bool = False
+    away: frozenset[JobId] = (
+        frozenset()
+    )  # not settled: what holds them cannot be reached, ask again
 
 
 class WorkerInfo(Struct, frozen=True, kw_only=True):
@@ -249,6 +252,7 @@ class Orders(Struct, frozen=True):
     cancel: frozenset[JobId] = frozenset()  # running jobs that somebody asked to stop
     quiet: bool = False
     stop: bool = False
+    gone: frozenset[JobId] = frozenset()  # running jobs that are not ours any more
 
 
 class Reaped(Struct, frozen=True):
@@ -356,6 +360,16 @@ class Retention(Struct, frozen=True, kw_only=True):
     ended_count: int = 10_000
 
 
+class Part(Struct, frozen=True, kw_only=True):
+    """One of several stores behind one, as `describe` found it."""
+
+    name: str
+    location: str  # without secrets
+    state: Literal["up", "draining", "away"]
+    jobs: int | None = None  # queued or running there; None: unknown
+    note: str = ""
+
+
 class StoreInfo(Struct, frozen=True, kw_only=True):
     """What a store says of itself, for banners and checks."""
 
@@ -364,3 +378,4 @@ class StoreInfo(Struct, frozen=True, kw_only=True):
     enqueue_survives: str  # "a power cut" | "a killed process" | "nothing"
     settle_survives: str
     warnings: tuple[str, ...] = ()
+    parts: tuple[Part, ...] = ()  # of a store that is made of several

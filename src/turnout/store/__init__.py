@@ -26,6 +26,7 @@ _ADAPTERS = {
     "redis": ("redis", "RedisStore", "redis"),
     "rediss": ("redis", "RedisStore", "redis"),
     "unix": ("redis", "RedisStore", "redis"),
+    "sharded": ("sharded", "ShardedStore", ""),
 }
 
 
@@ -50,7 +51,7 @@ def _adapter(url: str) -> Any:
     if not colon or scheme not in _ADAPTERS:
         msg = (
             f"no store answers to the scheme {scheme!r}: a store URL begins with sqlite:, "
-            "postgresql:, mysql:, mariadb:, redis: or memory:, such as sqlite:///jobs.db"
+            "postgresql:, mysql:, mariadb:, redis:, memory: or sharded:, such as sqlite:///jobs.db"
         )
         raise ConfigError(msg)
     module, name, extra = _ADAPTERS[scheme]
