@@ -13,7 +13,7 @@ from turnout.errors import ConfigError
 if TYPE_CHECKING:
     from turnout.store.protocol import Store
 
-__all__ = ["open_store", "schema_sql"]
+__all__ = ["open_store", "part_urls", "schema_sql"]
 
 # scheme -> module, class, the extra that brings its driver
 _ADAPTERS = {
@@ -44,6 +44,13 @@ def schema_sql(url: str) -> str:
     adapter = _adapter(url)
     text: str = adapter.schema_sql(url) if hasattr(adapter, "schema_sql") else ""
     return text or "-- this store has no schema\n"
+
+
+def part_urls(url: str) -> list[str]:
+    """Return the URLs of the stores behind `url`: itself, or those of its shards."""
+    adapter = _adapter(url)
+    parts: list[str] = adapter.part_urls(url) if hasattr(adapter, "part_urls") else [url]
+    return parts
 
 
 def _adapter(url: str) -> Any:

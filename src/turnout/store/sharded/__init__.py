@@ -10,6 +10,5 @@ What holds on one store and not across shards is written at the top of `store.py
 """
 
 from turnout.store.sharded.store import ShardedStore
-from turnout.store.sharded.url import part_urls
 
-__all__ = ["ShardedStore", "part_urls"]
+__all__ = ["ShardedStore"]

@@ -18,6 +18,7 @@ def describe(view: View) -> StoreInfo:
     infos: list[StoreInfo] = []
     parts: list[Part] = []
     warnings: list[str] = []
+    errors: list[str] = []
     for shard in view.shards:
         drains = shard.name in view.layout.drain
         try:
@@ -25,13 +26,13 @@ def describe(view: View) -> StoreInfo:
             counted = shard.call(lambda store: store.count())
         except StoreError as error:
             parts.append(_away(shard))
-            warnings.append(str(error))
+            errors.append(str(error))
             continue
         infos.append(info)
         parts.append(_part(shard, info, counted, drains=drains))
         warnings += [f"shard {shard.name}: {warning}" for warning in info.warnings]
     if not infos:
-        raise StoreUnavailable("; ".join(warnings))
+        raise StoreUnavailable("; ".join(errors))
     enqueue, settle = weakest(infos)
     kinds = ", ".join(dict.fromkeys(info.name for info in infos))
     return StoreInfo(
@@ -48,7 +49,11 @@ def _part(shard: Shard, info: StoreInfo, counted: list[QueueStats], *, drains: b
     left = sum(each.ready + each.scheduled + each.running for each in counted)
     note = f"takes no jobs: {shard.health.full}" if shard.health.full else ""
     if drains:
-        note = f"{left:,} jobs left" if left else "empty: it can be taken out"
+        note = (
+            f"{left:,} {'job' if left == 1 else 'jobs'} left"
+            if left
+            else "empty: it can be taken out"
+        )
     return Part(
         name=shard.name,
         location=info.location,

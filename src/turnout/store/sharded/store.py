@@ -57,6 +57,7 @@ from turnout.store.sharded.exchange import Trip
 from turnout.store.sharded.merge import merged_counts, merged_records, merged_workers
 from turnout.store.sharded.session import Session
 from turnout.store.sharded.shards import Shard, Shards
+from turnout.store.sharded.url import part_urls
 from turnout.store.sharded.watch import Watch
 
 T = TypeVar("T")
@@ -88,6 +89,11 @@ class ShardedStore:
     def schema_sql(url: str) -> str:
         """Return what `setup` would run on each shard."""
         return describe.schema_sql(url)
+
+    @staticmethod
+    def part_urls(url: str) -> list[str]:
+        """Return the URLs of the shards; raises ConfigError with every fault in them."""
+        return part_urls(url)
 
     # ---- life
 
