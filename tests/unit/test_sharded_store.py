@@ -25,12 +25,13 @@ from conformance.builders import (
     stop_epoch,
     succeeded,
     unique_job,
+    want,
     worker,
 )
 from turnout.errors import StoreUnavailable, WithinError
 from turnout.job import Exchanged, JobFilter, LeasedJob, Outcome, State, Unique
 from turnout.store.memory import MemoryStore
-from turnout.store.sharded import ShardedStore
+from turnout.store.sharded import ShardedStore, shards
 from turnout.store.sharded.placement import owner
 from turnout.worker.fetcher import Fetcher
 from turnout.worker.joblog import JobLog
@@ -439,4 +440,58 @@ def test_nothing_is_lost_and_nothing_runs_twice_whatever_happens(seed):
     dead = {record.id for record in store.find(JobFilter(states=(State.DEAD,)), limit=999, now=T)}
     assert set(done) | dead == recorded
     assert set(done.values()) == {1}
+    store.close()
+
+
+def test_a_slow_shard_rests_and_the_others_go_on(rig):
+    jobs = running(rig.store, *(new_job(n) for n in range(20)))
+    put(rig.store, *(new_job(n) for n in range(20, 60)))
+    rig.shard("b").health.tired(20.0)
+    calls = rig.parts["b"].calls["exchange"]
+    answer = rig.store.exchange("e1", list(map(succeeded, jobs)), want(), now=T)
+    assert {owner("ab", each) for each in answer.settled} == {"a"}
+    assert {owner("ab", job.id) for job in answer.leased} == {"a"}
+    assert {owner("ab", each) for each in answer.away} == {"b"}
+    assert rig.store.wait(worker(), 0.05) is False, "what nobody fetches does not ring"
+    assert rig.parts["b"].calls["exchange"] == calls
+    rig.shard("b").health.tired(0.0)
+    assert {owner("ab", job.id) for job in lease(rig.store)} == {"b"}
+
+
+def test_a_call_that_takes_long_makes_a_shard_rest_and_one_that_takes_longer_away(rig, monkeypatch):
+    shard = rig.shard("a")
+    shard.call(lambda store: store.count())
+    assert shard.health._rests_until == 0.0
+    monkeypatch.setattr(shards, "TIRING", -1.0)  # every call is one that takes long
+    shard.call(lambda store: store.count())
+    assert shard.health._rests_until > 0.0
+    assert not shard.health.is_away
+    monkeypatch.setattr(shards, "SLOW", -1.0)
+    assert shard.call(lambda store: store.count()) == [], "its answer counts all the same"
+    assert shard.health.is_away
+    monkeypatch.undo()
+    until(lambda: not shard.health.is_away)
+
+
+def test_a_shard_taken_out_is_settled_and_rings_no_more(tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "LOOK_EVERY", 0.0)
+    file = tmp_path / "shards.conf"
+    file.write_text("a = memory:out-a\nb = memory:out-b")
+    store = ShardedStore(f"sharded:///{file}")
+    info = worker(queues=("*",))
+    store.heartbeat(info, ttl=60)
+    store.enqueue([new_job(n) for n in range(20)])
+    jobs = store.exchange("e1", [], want(limit=18)).leased
+    ours = [job for job in jobs if owner("ab", job.id) == "b"]
+    assert ours
+    MemoryStore.named("out-b").enqueue([new_job(99)])
+    file.write_text("a = memory:out-a")
+    assert store.exchange("e1", list(map(succeeded, jobs)), want()).away == frozenset()
+    assert store.wait(info, 0.05) is False, "a job of a shard that is none any more rings nobody"
+    assert len(store.workers()) == 1
+    assert len(MemoryStore.named("out-b").workers()) == 1
+    store.heartbeat(info, ttl=60)
+    assert MemoryStore.named("out-b").workers() == [], "nothing of it runs here: leave taken"
+    done = MemoryStore.named("out-b").find(JobFilter(states=(State.SUCCEEDED,)))
+    assert len(done) == len(ours)
     store.close()

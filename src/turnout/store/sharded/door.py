@@ -72,7 +72,7 @@ class Door:
 
     def _listen(self, shard: Shard) -> None:
         try:
-            while (seconds := self._wanted()) > 0 and not shard.health.is_away:
+            while (seconds := self._wanted()) > 0 and self._is_served(shard):
                 if self._waits_at(shard, seconds):
                     self._ring()
         finally:
@@ -81,7 +81,7 @@ class Door:
 
     def _waits_at(self, shard: Shard, seconds: float) -> bool:
         worker = self._workers.get(shard)
-        if worker is None:  # the shard is none any more, or lost the epoch
+        if worker is None:
             return False
         try:
             return shard.store.wait(worker, seconds)
@@ -106,3 +106,7 @@ class Door:
         with self._bell:
             self._rung = True
             self._bell.notify_all()
+
+    def _is_served(self, shard: Shard) -> bool:
+        """Tell whether an exchange goes there: a job that nobody fetches would ring on and on."""
+        return shard in self._workers and not (shard.health.is_away or shard.health.is_resting)

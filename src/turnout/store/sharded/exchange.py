@@ -41,22 +41,24 @@ class Trip:
         strays = parts.pop(None, [])  # whose they are, only the shards can tell
         former = [shard for shard in parts if shard is not None and shard not in shards]
         for shard in [*session.in_turn(shards), *former]:
-            self._visit(shard, parts.get(shard, []) + strays, leases=shard in shards)
+            self._visit(shard, parts.get(shard, []) + strays, shards)
         if self._lost or (not outcomes and self._want is None):
             self._look_elsewhere(shards)
         return self._answer(shards)
 
-    def _visit(self, shard: Shard, outcomes: list[Outcome], *, leases: bool) -> None:
+    def _visit(self, shard: Shard, outcomes: list[Outcome], shards: Sequence[Shard]) -> None:
         name = self._session.names.get(shard)
-        want = self._rest() if leases else None
+        want = self._rest() if shard in shards else None
         if name is None or not (outcomes or want):
+            return
+        if shard.health.is_resting and len(shards) > 1:
+            self._put_off(shard, outcomes)
             return
         try:
             answer = shard.call(lambda store: store.exchange(name, outcomes, want, now=self._now))
         except StoreError as error:
             self._errors.append(error)
-            held = (one for one in outcomes if self._session.shard_of(one.job) is shard)
-            self._away.update(one.job.id for one in held)
+            self._put_off(shard, outcomes)
             return
         self._asked.append(shard)
         if answer.lost:
@@ -66,6 +68,10 @@ class Trip:
         self._session.settled(one for one in outcomes if self._session.shard_of(one.job) is shard)
         if answer.leased:
             self._take(shard, name, answer.leased)
+
+    def _put_off(self, shard: Shard, outcomes: list[Outcome]) -> None:
+        held = (one for one in outcomes if self._session.shard_of(one.job) is shard)
+        self._away.update(one.job.id for one in held)
 
     def _take(self, shard: Shard, name: str, jobs: list[LeasedJob]) -> None:
         good, back = self._session.took(shard, jobs)

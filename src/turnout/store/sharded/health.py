@@ -7,6 +7,9 @@
 A shard that is away is not called, so that it costs nobody anything. The watch asks it at once and
 then with growing pauses (0.1 to 5 s, jittered).
 
+One that is merely slow is left alone by exchanges for REST times as long as its call took, so that
+it gets a quarter of a worker's trips at most and the others go on.
+
 Beside that, a shard may answer and take no jobs, with its memory full: then leasing and settling go
 on, and the next enqueue that belongs there tries again after `full_until`.
 """
@@ -17,6 +20,8 @@ import random
 import time
 
 SLOW = 2.0  # seconds for one call
+TIRING = 0.5  # seconds for one call, after which a shard rests
+_REST = 3.0
 _FIRST, _MOST = 0.1, 5.0
 
 
@@ -28,6 +33,7 @@ class Health:
         self.since = 0.0
         self.ask_at = 0.0
         self.back_at = float("-inf")
+        self._rests_until = 0.0
         self.full: str | None = None  # why it takes no jobs
         self.full_until = 0.0
         self._failures = 0
@@ -42,6 +48,15 @@ class Health:
     def takes_jobs(self) -> bool:
         """True while an enqueue may try it."""
         return self.trouble is None and time.monotonic() >= self.full_until
+
+    @property
+    def is_resting(self) -> bool:
+        """True while exchanges with other shards come first."""
+        return time.monotonic() < self._rests_until
+
+    def tired(self, took: float) -> None:
+        """Note a call that took so many seconds, more than TIRING."""
+        self._rests_until = time.monotonic() + _REST * took
 
     def failed(self, trouble: object) -> None:
         """Note a call that failed; the first one makes it away."""

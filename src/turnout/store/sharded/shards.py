@@ -13,7 +13,7 @@ from turnout.errors import ConfigError, StoreBusy, StoreError, StoreUnavailable
 from turnout.job import JobId, NewJob
 from turnout.store import open_store
 from turnout.store.protocol import Store
-from turnout.store.sharded.health import SLOW, Health
+from turnout.store.sharded.health import SLOW, TIRING, Health
 from turnout.store.sharded.url import By, Layout, file_of, read, refuse
 
 log = logging.getLogger("turnout.store")
@@ -47,6 +47,8 @@ class Shard:
             self.failed(error)
             raise self.absence() from error
         took = time.monotonic() - began
+        if took > TIRING:
+            self.health.tired(took)
         if took > SLOW:
             self.failed(f"it took {took:.1f} s to answer")
         return answer

@@ -228,9 +228,9 @@ class ShardedStore:
         session = self._sessions.get(worker.epoch)
         names = {} if session is None else dict(session.names)
         at = {
-            shard: replace(worker, epoch=name)
-            for shard, name in names.items()
-            if not shard.health.is_away
+            shard: replace(worker, epoch=names[shard])
+            for shard in self._shards.view().shards
+            if shard in names and not (shard.health.is_away or shard.health.is_resting)
         }
         return self._door(worker).wait(at, timeout)
 
