@@ -197,6 +197,7 @@ def test_a_killed_worker_loses_nothing_over_files_and_servers_mixed(servers, tmp
         rig.close()
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_the_shards_survive_a_fork_of_the_enqueuing_process(rig):
     notes(rig, "parent", 5)
     child = os.fork()

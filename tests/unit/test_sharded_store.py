@@ -74,8 +74,9 @@ class Rig:
     def mend(self, name: str) -> None:
         """Let a shard work again, and wait until that has been noticed."""
         self.parts[name].broken = frozenset()
-        health = self.store._shards.view().by_name[name].health
-        until(lambda: not health.is_away)
+        health = self.shard(name).health
+        until(lambda: not health.is_to_ask)
+        health.back_at = float("-inf")  # long ago: the next failure is no relapse
 
     def shard(self, name: str):
         return self.store._shards.view().by_name[name]
@@ -175,7 +176,9 @@ def test_a_shard_that_only_takes_no_jobs_is_still_worked(rig):
     rig.fail("b", "enqueue")
     put(rig.store, *(new_job(n) for n in range(20, 40)))
     assert rig.at("b") == held
-    until(lambda: not rig.shard("b").health.is_away)
+    assert not rig.shard("b").health.is_away
+    assert rig.store.describe().parts[1].note == "takes no jobs: enqueue fails"
+    until(lambda: not rig.shard("b").health.is_to_ask)
     open_epoch(rig.store)
     assert sorted(numbers(lease(rig.store))) == list(range(40))
 
@@ -337,6 +340,7 @@ def test_a_shard_that_is_back_is_not_reaped_before_its_workers_can_tell(rig):
     rig.fail("b")
     assert not rig.store.heartbeat(worker(), ttl=30, now=T + 25).lost
     rig.mend("b")
+    rig.shard("b").health.back_at = time.monotonic()
     assert rig.store.reap(now=T + 40) == []
     rig.store.heartbeat(worker(), ttl=30, now=T + 45)
     assert len(rig.store.exchange("e1", [], None, now=T + 45).settled) == 0
@@ -495,3 +499,38 @@ def test_a_shard_taken_out_is_settled_and_rings_no_more(tmp_path, monkeypatch):
     done = MemoryStore.named("out-b").find(JobFilter(states=(State.SUCCEEDED,)))
     assert len(done) == len(ours)
     store.close()
+
+
+def test_a_shard_that_moves_keeps_its_name_and_its_leases(tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "LOOK_EVERY", 0.0)
+    file = tmp_path / "shards.conf"
+    file.write_text(f"a = sqlite:///{tmp_path}/a.db\nb = memory:unmoved")
+    store = ShardedStore(f"sharded:///{file}")
+    open_epoch(store)
+    put(store, *(new_job(n) for n in range(20)))
+    jobs = lease(store)
+    (tmp_path / "link.db").symlink_to(tmp_path / "a.db")
+    file.write_text(f"a = sqlite:///{tmp_path}/link.db\nb = memory:unmoved")
+    assert len(settle(store, *map(succeeded, jobs))) == 20
+    assert "link.db" in store.describe().location
+    store.close()
+
+
+def test_no_thread_is_left_when_the_store_is_closed(rig):
+    rig.fail("b")
+    rig.store.count()
+    assert "turnout-shards" in threads()
+    rig.store.close()
+    assert "turnout-shards" not in threads()
+
+
+def test_a_shard_that_answers_and_does_nothing_is_asked_less_and_less(rig):
+    """A read-only replica, say: it looks well, and every write fails."""
+    open_epoch(rig.store)
+    put(rig.store, *(new_job(n) for n in range(20)))
+    rig.fail("b", "exchange")
+    health = rig.shard("b").health
+    for relapse in range(4):
+        until(lambda: not health.is_away)
+        rig.store.exchange("e1", [], want(), now=T)
+        assert (health.ask_at - time.monotonic() > 0.0) is (relapse > 0)

@@ -14,7 +14,6 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 
-from turnout.errors import StoreError
 from turnout.job import WorkerInfo
 from turnout.store.sharded.shards import FAILURES, Shard
 
@@ -85,7 +84,7 @@ class Door:
             return False
         try:
             return shard.store.wait(worker, seconds)
-        except StoreError as error:
+        except FAILURES as error:
             shard.failed(error)
             return False
 

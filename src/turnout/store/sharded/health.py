@@ -36,6 +36,7 @@ class Health:
         self._rests_until = 0.0
         self.full: str | None = None  # why it takes no jobs
         self.full_until = 0.0
+        self.is_suspect = False  # an enqueue failed: the watch is to look what else works
         self._failures = 0
         self._refusals = 0
 
@@ -43,6 +44,11 @@ class Health:
     def is_away(self) -> bool:
         """True while it is not to be called."""
         return self.trouble is not None
+
+    @property
+    def is_to_ask(self) -> bool:
+        """True while the watch has to look whether it answers."""
+        return self.trouble is not None or self.is_suspect
 
     @property
     def takes_jobs(self) -> bool:
@@ -59,11 +65,15 @@ class Health:
         self._rests_until = time.monotonic() + _REST * took
 
     def failed(self, trouble: object) -> None:
-        """Note a call that failed; the first one makes it away."""
+        """Note a call that failed: it is away, and asked at once, or later after a relapse."""
+        now = time.monotonic()
         if self.trouble is None:
             self.since = time.time()
+            if now - self.back_at > _MOST:
+                self._failures = 0
         self.trouble = str(trouble)
-        self.ask_at = time.monotonic() + (_pause(self._failures) if self._failures else 0.0)
+        self.is_suspect = False
+        self.ask_at = now + (_pause(self._failures) if self._failures else 0.0)
         self._failures += 1
 
     def answered(self) -> None:
@@ -71,10 +81,12 @@ class Health:
         if self.trouble is not None:
             self.back_at = time.monotonic()
         self.trouble = None
-        self._failures = 0
+        self.is_suspect = False
 
     def refused(self, trouble: object) -> None:
         """Note an enqueue that failed, whatever else the shard can do."""
+        self.is_suspect = self.trouble is None
+        self.ask_at = time.monotonic() if self.is_suspect else self.ask_at
         self._refusals += 1
         self.full = str(trouble)
         self.full_until = time.monotonic() + _pause(self._refusals)

@@ -45,7 +45,7 @@ class Shard:
             raise
         except FAILURES as error:
             self.failed(error)
-            raise self.absence() from error
+            raise self.absence(error) from error
         took = time.monotonic() - began
         if took > TIRING:
             self.health.tired(took)
@@ -60,9 +60,14 @@ class Shard:
         self.health.failed(error)
         self._alarm()
 
-    def absence(self) -> StoreUnavailable:
+    def absence(self, error: object = None) -> StoreUnavailable:
         """Return the error that names this shard and says why it is away."""
-        return StoreUnavailable(f"shard {self.name} is away: {self.health.trouble}")
+        return StoreUnavailable(f"shard {self.name} is away: {error or self.health.trouble}")
+
+    def move(self, url: str, store: Store) -> None:
+        """Go on at another place, under the same name: what was leased is settled there."""
+        before, self.url, self.store = self.store, url, store
+        before.close()
 
     def enqueue(self, jobs: Sequence[NewJob], now: float | None) -> list[JobId | None]:
         """Record jobs; a connection that had gone stale is worth a second try, when that is quick.
@@ -80,28 +85,37 @@ class Shard:
                     raise
                 answer = self.store.enqueue(jobs, now=now)
         except FAILURES as error:
-            self.health.refused(error)
-            self.failed(error)  # it is asked at once: one that is merely full is back in a moment
-            raise self.absence() from error
+            self._refused(error, time.monotonic() - began)
+            raise self.absence(error) from error
         self.health.took()
         for job in jobs:
             self.ready[job.queue] += 1
         return answer
 
+    def _refused(self, error: object, took: float) -> None:
+        if self.health.full is None:
+            log.error("shard %s takes no jobs: %s", self.name, error)
+        self.health.refused(error)
+        if took > SLOW / 2:
+            self.failed(error)  # others need not find out for themselves
+        self._alarm()
+
     def ask(self) -> None:
-        """Look whether a shard that was away answers again."""
+        """Look whether a shard answers that was away, or refused a job."""
         began = time.monotonic()
         try:
             self.store.setup()
             self.store.workers()
         except FAILURES as error:
-            self.health.failed(error)
+            self.failed(error)
             return
         took = time.monotonic() - began
         if took > SLOW:
-            self.health.failed(f"it took {took:.1f} s to answer")
+            self.failed(f"it took {took:.1f} s to answer")
             return
-        log.warning("shard %s is back after %.1f s", self.name, time.time() - self.health.since)
+        if self.health.is_away:
+            away = time.time() - self.health.since
+            log.warning("shard %s is back after %.1f s", self.name, away)
         self.health.answered()
 
     def count_ready(self) -> None:
@@ -138,7 +152,7 @@ class View(NamedTuple):
 
 
 class Shards:
-    """Keeps the view up to date. A shard whose name and URL stay is the same object throughout."""
+    """Keeps the view up to date. A shard whose name stays is the same object throughout."""
 
     def __init__(self, url: str, alarm: Callable[[], None]) -> None:
         self._url = url
@@ -194,6 +208,10 @@ class Shards:
             except ConfigError as error:
                 faults.append(f"shard {name}: {error}")
         refuse(list(dict.fromkeys(faults)))
+        for name in made.keys() & old.keys():
+            if made[name] is not old[name]:
+                old[name].move(made[name].url, made[name].store)
+                made[name] = old[name]
         return View(made, layout)
 
     def _stamp(self) -> tuple[int, int, int] | None:

@@ -191,10 +191,10 @@ class ShardedStore:
         """Keep a running job's progress at the shard of its lease."""
         session = self._sessions.get(epoch)
         shard = session.shard_of(job) if session is not None else None
-        if session is None or shard is None:
+        name = None if session is None or shard is None else session.names.get(shard)
+        if shard is None or name is None:
             answers, _ = self._each(lambda store: store.note(epoch, job, progress))
             return any(answers)
-        name = session.names[shard]
         return shard.call(lambda store: store.note(name, job, progress))
 
     # ---- workers

@@ -18,6 +18,7 @@ from turnout.store.sharded.shards import Shard
 log = logging.getLogger("turnout.store")
 
 COUNT_EVERY = 1.0
+_PATIENCE = 10.0  # seconds for one call to a shard that hangs
 IDLE = 5.0  # seconds without an enqueue, after which nobody needs the counts
 
 
@@ -33,6 +34,7 @@ class Watch:
     def renew(self) -> None:
         """Begin anew, as a child does after a fork: the thread stayed with the parent."""
         self._bell = threading.Condition()
+        self._thread: threading.Thread | None = None
         self._running = False
         self._closed = False
         self._roused = False
@@ -44,7 +46,10 @@ class Watch:
             self._closed = False
             if not self._running:
                 self._running = True
-                threading.Thread(target=self._run, name="turnout-shards", daemon=True).start()
+                self._thread = threading.Thread(
+                    target=self._run, name="turnout-shards", daemon=True
+                )
+                self._thread.start()
             self._bell.notify()
 
     def want_counts(self) -> None:
@@ -55,10 +60,12 @@ class Watch:
             self.rouse()
 
     def close(self) -> None:
-        """Let the thread end after what it does at the moment."""
+        """End the thread, and wait until it has: whoever forks next must leave no lock held."""
         with self._bell:
             self._closed = True
             self._bell.notify()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(_PATIENCE)
 
     def _run(self) -> None:
         while self._goes_on():
@@ -84,7 +91,7 @@ class Watch:
 
     def _until_due(self) -> float:
         now = time.monotonic()
-        due = [one.health.ask_at for one in self._shards() if one.health.is_away]
+        due = [one.health.ask_at for one in self._shards() if one.health.is_to_ask]
         if self._count_until > now:
             due.append(self._counted_at + COUNT_EVERY)
         return min(due, default=float("inf")) - now
@@ -92,7 +99,7 @@ class Watch:
     def _look(self) -> None:
         now = time.monotonic()
         for shard in self._shards():
-            if shard.health.is_away and shard.health.ask_at <= now:
+            if shard.health.is_to_ask and shard.health.ask_at <= now:
                 shard.ask()
         if now < self._count_until and now >= self._counted_at + COUNT_EVERY:
             self._counted_at = now
