@@ -220,3 +220,23 @@ def test_a_file_with_a_fault_leaves_the_shards_as_they_were(servers, tmp_path, c
         assert rig.enqueue("note", "still")
     finally:
         rig.close()
+
+
+def test_a_shard_with_its_memory_full_takes_no_jobs_and_is_worked_all_the_same(servers, tmp_path):
+    import redis
+
+    rig = Rig(tmp_path, sharded_url(servers))
+    try:
+        theirs = [each for each in notes(rig, "before", 30) if owner("ab", each) == "b"]
+        with redis.Redis.from_url(servers[1].url) as client:
+            client.config_set("maxmemory", 1)
+            client.config_set("maxmemory-policy", "noeviction")
+        during = notes(rig, "during", 30)
+        part = rig.store.describe().parts[1]
+        assert (part.state, part.jobs) == ("up", len(theirs))
+        assert "its memory is full" in part.note
+        rig.start(**STEADY)
+        wait_until(lambda: len(noted(rig)) == 60, "all have run, those of the full one too")
+        wait_until(lambda: rig.states(theirs + during) == {State.SUCCEEDED: len(theirs) + 30})
+    finally:
+        rig.close()
