@@ -41,6 +41,8 @@ class Watch:
 
     def rouse(self) -> None:
         """See to it that what is away is asked soon."""
+        if threading.current_thread() is self._thread:
+            return  # it looks again anyway, unless it has been closed meanwhile
         with self._bell:
             self._roused = True
             self._closed = False
