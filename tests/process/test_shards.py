@@ -25,9 +25,12 @@ STEADY = {"heartbeat": 0.2, "dead_after": 30.0, "threads": 4}
 
 @pytest.fixture
 def servers() -> Iterator[list[valkey.Server]]:
-    """Two servers that keep what they acknowledged when they are killed."""
+    """Two servers that keep what they acknowledged when they are killed: `always`, since with
+    `everysec` a write is held back for as long as an fsync takes.
+    """
     valkey.need()
-    made = [valkey.Server("--appendonly", "yes") for _ in "ab"]
+    settings = ("--appendonly", "yes", "--appendfsync", "always")
+    made = [valkey.Server(*settings) for _ in "ab"]
     yield made
     for server in made:
         server.close()
