@@ -104,6 +104,7 @@ LONG_FILES: dict[str, str] = {
     "store/postgres/store.py": "as store/sqlite/store.py",
     "store/mysql/store.py": "as store/sqlite/store.py",
     "worker/threads.py": "the states of a thread and of its timeout, told in one place",
+    "store/sharded/store.py": "as store/sqlite/store.py",
 }
 
 # Functions with more than six parameters, self not counted: each is a list of options to a user.

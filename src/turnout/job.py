@@ -17,6 +17,7 @@ was reached, and a store applies it only while that lease is alive.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from enum import StrEnum
 from typing import Literal, NewType, Self
 
@@ -223,6 +224,9 @@ class Exchanged(Struct, frozen=True):
     settled: list[JobId]
     leased: list[LeasedJob]
     lost: bool = False
+    away: frozenset[JobId] = (
+        frozenset()
+    )  # not settled: what holds them cannot be reached, ask again
 
 
 class WorkerInfo(Struct, frozen=True, kw_only=True):
@@ -254,6 +258,17 @@ class Orders(Struct, frozen=True):
     quiet: bool = False
     stop: bool = False
     dump: bool = False  # the stacks of all threads, to stderr
+    gone: frozenset[JobId] = frozenset()  # running jobs that are not ours any more
+
+    @classmethod
+    def told(cls, cancel: Iterable[JobId], orders: Collection[str]) -> Self:
+        """Return what stores keep: the jobs asked to stop, and orders by name."""
+        return cls(
+            cancel=frozenset(cancel),
+            quiet="quiet" in orders,
+            stop="stop" in orders,
+            dump="dump" in orders,
+        )
 
 
 class Reaped(Struct, frozen=True):
@@ -361,6 +376,16 @@ class Retention(Struct, frozen=True, kw_only=True):
     ended_count: int = 10_000
 
 
+class Part(Struct, frozen=True, kw_only=True):
+    """One of several stores behind one, as `describe` found it."""
+
+    name: str
+    location: str  # without secrets
+    state: Literal["up", "draining", "away"]
+    jobs: int | None = None  # queued or running there; None: unknown
+    note: str = ""
+
+
 class StoreInfo(Struct, frozen=True, kw_only=True):
     """What a store says of itself, for banners and checks."""
 
@@ -369,3 +394,4 @@ class StoreInfo(Struct, frozen=True, kw_only=True):
     enqueue_survives: str  # "a power cut" | "a killed process" | "nothing"
     settle_survives: str
     warnings: tuple[str, ...] = ()
+    parts: tuple[Part, ...] = ()  # of a store that is made of several

@@ -172,8 +172,8 @@ class MemoryStore:
             holder = self._epochs.renew(worker, now + ttl)
             jobs = self._state.jobs
             asked = (job_id for job_id in holder.leases if jobs[job_id].cancel_requested)
-            orders, holder.orders = dict.fromkeys(holder.orders, True), []
-            return Orders(cancel=frozenset(asked), **orders)
+            orders, holder.orders = holder.orders, []
+            return Orders.told(asked, orders)
 
     def order(self, epoch: str, order: Order) -> bool:
         """Leave an order for the worker of an open epoch."""

@@ -13,7 +13,7 @@ import msgspec
 from turnout.job import Order, WorkerInfo
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 _decode_worker = msgspec.json.Decoder(WorkerInfo).decode
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -35,9 +35,9 @@ def with_order(info: str, order: Order) -> str:
     return _encode(fields).decode()
 
 
-def orders_in(info: str | None) -> dict[str, bool]:
-    """Return the orders that wait in a worker's JSON, as fields of `Orders`."""
-    return dict.fromkeys(_decode_waiting(info).orders, True) if info else {}
+def orders_in(info: str | None) -> Sequence[str]:
+    """Return the orders that wait in a worker's JSON."""
+    return _decode_waiting(info).orders if info else ()
 
 
 def read_workers(rows: Iterable[tuple[Any, ...]]) -> list[WorkerInfo]:

@@ -92,6 +92,10 @@ class Chores:
             crew.lose(info.epoch)  # which opens the next one, by this very function
             return
         crew.is_open = crew.epoch == info.epoch
+        for job_id in orders.gone:
+            job = crew.running.get(job_id)
+            if job is not None:
+                job.lost = True
         for job_id in orders.cancel:
             job = crew.running.get(job_id)
             if job is not None:

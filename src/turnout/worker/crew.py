@@ -137,8 +137,12 @@ class Crew:
 
     def _all_is_settled(self) -> bool:
         # In this order: what left the settler is on its way for as long as the fetcher travels,
-        # and is back in the settler when that failed.
-        return not (len(self.settler) or self.fetcher.is_travelling or len(self.settler))
+        # and is back in the settler when that failed. What is for a shard that is away stays out of
+        # this: it may take hours.
+        return not (self._has_fresh() or self.fetcher.is_travelling or self._has_fresh())
+
+    def _has_fresh(self) -> bool:
+        return len(self.settler) > self.settler.away
 
     def _distribute(self, leased: list[LeasedJob]) -> None:
         asynchronous: list[LeasedJob] = []

@@ -85,6 +85,8 @@ class Fetcher:
                 self._put_off(error)
                 return Exchanged([], [])
             self._recovered()
+            if answer.away:
+                outcomes = self._settler.put_off(outcomes, answer.away)
         self._settler.confirm(outcomes, answer)
         return answer
 

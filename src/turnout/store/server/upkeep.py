@@ -51,8 +51,8 @@ def heartbeat(turn: Turn, worker: WorkerInfo, ttl: float, *more: object) -> Orde
     info = msgspec.structs.replace(worker, deadline=deadline)
     turn.do("put_worker", worker.epoch, worker.name, deadline, encode(info).decode(), *more)
     turn.do("fold")
-    cancel = frozenset(row[0] for row in turn.rows("asked_to_stop", worker.epoch))
-    return Orders(cancel=cancel, **(orders_in(rows[0][1]) if rows else {}))
+    cancel = [row[0] for row in turn.rows("asked_to_stop", worker.epoch)]
+    return Orders.told(cancel, orders_in(rows[0][1] if rows else None))
 
 
 def order(turn: Turn, epoch: str, what: Order) -> bool:

@@ -47,8 +47,7 @@ def heartbeat(turn: Turn, worker: WorkerInfo, ttl: float, bell: int | None) -> O
     deadline = turn.now + ttl
     info = msgspec.structs.replace(worker, bell=bell, deadline=deadline)
     turn.execute(Q["put_worker"], (worker.epoch, deadline, bell, encode(info).decode()))
-    cancel = frozenset(_asked_to_stop(turn, worker.epoch))
-    return Orders(cancel=cancel, **orders_in(row and row[1]))
+    return Orders.told(_asked_to_stop(turn, worker.epoch), orders_in(row and row[1]))
 
 
 def order(turn: Turn, epoch: str, what: Order) -> bool:
