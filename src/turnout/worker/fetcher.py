@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("turnout.worker")
 
 AHEAD = 0.020
-MOST = 1000
+MOST = 1_000
+LEASE = 500  # jobs that one lease brings at most
 NO_ROOM = -1_000_000  # what a room says of a worker that takes nothing at all
 PATIENCE = 0.250
 _SMOOTHING = 0.1
@@ -96,7 +97,7 @@ class Fetcher:
         return self._lock.locked()
 
     def _want(self, room: Callable[[str | None], int], busy: Callable[[str], int]) -> Want | None:
-        limit = self.wanted(room)
+        limit = min(self.wanted(room), LEASE)
         if limit <= 0:
             return None
         rooms: list[tuple[str, int]] = []
