@@ -26,6 +26,7 @@ FLOORS = {
     # values and policies: no I/O, no clock, no globals
     "turnout.errors": 0,
     "turnout.job": 0,
+    "turnout.crash": 0,
     "turnout.codec": 0,
     "turnout.jsonable": 0,
     "turnout.retry": 0,

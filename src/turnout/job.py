@@ -123,6 +123,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
     reason: str | None = None  # why discarded, cancelled or dead, in words
     result: str | None = None  # JSON
     keep: float = 0.0  # seconds to keep the record of a success, its result included
+    crashes: int | None = None  # the new count, when its process died; None: unchanged
     settled: bool = False  # applied already, in the transaction of the attempt itself
     exception: BaseException | None = None  # for listeners in this process; no store reads it
 
@@ -243,6 +244,7 @@ class WorkerInfo(Struct, frozen=True, kw_only=True):
     state: Literal["running", "quiet", "stopping", "stopped"] = "running"
     version: str = ""
     rss: int | None = None  # bytes of memory that are its own or shared, where the system tells
+    on_crash: dict[str, str] = {}  # the tasks whose jobs are not simply run again after a crash
     bell: int | None = None  # where to ring when a job is ready (SQLite: a loopback UDP port)
     deadline: float = 0.0  # set by the store: dead after this
 
@@ -274,7 +276,7 @@ class Orders(Struct, frozen=True):
 class Reaped(Struct, frozen=True):
     """A job taken back from a dead worker, and where it went.
 
-    QUEUED, or DEAD as poison, or CANCELLED when somebody had asked for that.
+    QUEUED, or DEAD as poison, or CANCELLED when somebody had asked for that, or as `on_crash` says.
     """
 
     id: JobId

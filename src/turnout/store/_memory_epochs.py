@@ -63,16 +63,16 @@ class Epochs:
         if epoch is not None and epoch.leases:
             self._over[name] = epoch
 
-    def surrender(self, name: str | None) -> Iterator[JobId]:
-        """Yield what an ended epoch, or every one, still held; each lease ends as it is yielded."""
+    def surrender(self, name: str | None) -> Iterator[tuple[WorkerInfo, JobId]]:
+        """Yield who held what of an ended epoch, or of all; each lease ends as it is yielded."""
         for over in [each for each in self._over if name in {None, each}]:
-            leases = self._over[over].leases
+            worker, leases = self._over[over].worker, self._over[over].leases
             while leases:
                 job_id = next(iter(leases))
                 del leases[job_id]
                 if not leases:
                     del self._over[over]
-                yield job_id
+                yield worker, job_id
 
     def workers(self) -> list[WorkerInfo]:
         """Return the workers whose epoch is open, by name."""

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import NoReturn
 
+from turnout.crash import Evidence, after_crash
 from turnout.errors import WithinError
 from turnout.job import (
     Action,
@@ -39,7 +40,6 @@ from turnout.store._memory_epochs import Epoch, Epochs
 from turnout.store._memory_job import StoredJob
 from turnout.store._memory_state import MemoryState
 from turnout.store.batch import check_batch
-from turnout.store.protocol import POISON
 
 _SHORTEST_NAP = 0.001
 
@@ -165,7 +165,7 @@ class MemoryStore:
                 return Orders(lost=True)
             if worker.state == "stopped":
                 self._epochs.end(worker.epoch)
-                for job_id in self._epochs.surrender(worker.epoch):
+                for _, job_id in self._epochs.surrender(worker.epoch):
                     self._state.requeue(self._state.jobs[job_id], now)
                 self._changed.notify_all()
                 return Orders()
@@ -184,15 +184,23 @@ class MemoryStore:
             return holder is not None
 
     def reap(
-        self, *, epoch: str | None = None, limit: int = 1_000, now: float | None = None
+        self,
+        *,
+        epoch: str | None = None,
+        evidence: Evidence | None = None,
+        limit: int = 1_000,
+        now: float | None = None,
     ) -> list[Reaped]:
         """End the epochs that are over and take back what they held; see the protocol."""
         with self._changed:
             now = self._now(now)
             for over in [epoch] if epoch is not None else self._epochs.late(now):
                 self._epochs.end(over)
-            ids = islice(self._epochs.surrender(epoch), limit)
-            reaped = [self._take_back(self._state.jobs[job_id], now) for job_id in ids]
+            held = islice(self._epochs.surrender(epoch), limit)
+            reaped = [
+                self._take_back(self._state.jobs[job_id], now, worker, evidence)
+                for worker, job_id in held
+            ]
             self._changed.notify_all()
         return reaped
 
@@ -202,13 +210,15 @@ class MemoryStore:
         with self._lock:
             return self._epochs.workers()
 
-    def _take_back(self, job: StoredJob, now: float) -> Reaped:
-        job.add_crash(now)
-        if job.crashes >= POISON and not job.cancel_requested:
-            reason = f"its worker died under it {job.crashes} times"
-            self._state.finish(job, State.DEAD, now, reason=reason)
-        else:
+    def _take_back(
+        self, job: StoredJob, now: float, worker: WorkerInfo, evidence: Evidence | None
+    ) -> Reaped:
+        job.add_crash(now, evidence)
+        state, reason = after_crash(job.crashes, worker.on_crash.get(job.task))
+        if state is State.QUEUED or job.cancel_requested:
             self._state.requeue(job, now)
+        else:
+            self._state.finish(job, state, now, reason=reason)
         return Reaped(job.id, job.task, job.queue, job.crashes, job.state)
 
     # ---- waiting

@@ -24,6 +24,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol, runtime_checkable
 
+from turnout.crash import POISON, Evidence
 from turnout.job import (
     Action,
     Exchanged,
@@ -43,7 +44,8 @@ from turnout.job import (
     WorkerInfo,
 )
 
-POISON = 3  # a job whose worker died under it this often is dead
+__all__ = ["MAX_BATCH", "POISON", "AwaitsCallers", "Store"]
+
 MAX_BATCH = 1_000  # jobs that one enqueue takes at most; callers chunk
 
 
@@ -118,12 +120,18 @@ class Store(Protocol):
         ...
 
     def reap(
-        self, *, epoch: str | None = None, limit: int = 1_000, now: float | None = None
+        self,
+        *,
+        epoch: str | None = None,
+        evidence: Evidence | None = None,
+        limit: int = 1_000,
+        now: float | None = None,
     ) -> list[Reaped]:
         """Take back at most `limit` jobs of workers past their deadline, or of `epoch` at once.
 
-        Each counts a crash, never an attempt; with POISON crashes the job is dead, with the
-        evidence in its history. An epoch is over the moment this begins: its late settles change
+        Each counts a crash, never an attempt; with POISON crashes the job is dead, or sooner where
+        its worker said so (`WorkerInfo.on_crash`). Its history keeps the `evidence`, what is known
+        of the death of `epoch`. An epoch is over the moment this begins: its late settles change
         nothing.
         """
         ...

@@ -68,7 +68,7 @@ SELECT DISTINCT l.epoch FROM turnout_lease l LEFT JOIN turnout_worker w ON w.epo
 WHERE COALESCE(w.ended, TRUE)
 
 -- name: worker_names
-SELECT epoch, name FROM turnout_worker WHERE epoch IN %(1)s
+SELECT epoch, name, info FROM turnout_worker WHERE epoch IN %(1)s
 
 -- name: forget_workers
 DELETE w FROM turnout_worker w LEFT JOIN turnout_lease l ON l.epoch = w.epoch

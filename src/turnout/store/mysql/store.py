@@ -60,6 +60,8 @@ from turnout.store.server.upkeep import order as give_order
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from turnout.crash import Evidence
+
 T = TypeVar("T")
 Rows = list[tuple[Any, ...]]
 
@@ -296,10 +298,15 @@ class MySQLStore:
         return orders
 
     def reap(
-        self, *, epoch: str | None = None, limit: int = 1_000, now: float | None = None
+        self,
+        *,
+        epoch: str | None = None,
+        evidence: Evidence | None = None,
+        limit: int = 1_000,
+        now: float | None = None,
     ) -> list[Reaped]:
         """Take back what dead workers held."""
-        reaped = self._write(lambda turn: reap(turn, epoch, limit), now)
+        reaped = self._write(lambda turn: reap(turn, epoch, evidence, limit), now)
         if reaped:
             self._put_back()
         return reaped

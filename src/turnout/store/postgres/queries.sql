@@ -87,7 +87,7 @@ SELECT DISTINCT l.epoch FROM turnout.lease l LEFT JOIN turnout.worker w ON w.epo
 WHERE coalesce(w.ended, true);
 
 -- name: worker_names
-SELECT epoch, name FROM turnout.worker WHERE epoch = ANY (%s);
+SELECT epoch, name, info FROM turnout.worker WHERE epoch = ANY (%s);
 
 -- name: forget_workers
 DELETE FROM turnout.worker w WHERE w.ended AND w.deadline < %s

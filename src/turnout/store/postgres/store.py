@@ -42,11 +42,11 @@ from turnout.job import (
 from turnout.store.batch import check_batch
 from turnout.store.orders import read_workers
 from turnout.store.postgres import checks
-from turnout.store.postgres.base import Turn, array, queries_of, schema_text, text_array
+from turnout.store.postgres.base import Turn, queries_of, schema_text
 from turnout.store.postgres.bell import POLL, Bell, Pacer
 from turnout.store.postgres.connection import Connections, repeated
 from turnout.store.postgres.enqueue import enqueue_values, read_ids
-from turnout.store.postgres.exchange import mark_values, settle_values
+from turnout.store.postgres.exchange import mark_values, settle_values, want_values
 from turnout.store.postgres.records import find
 from turnout.store.postgres.url import place, read_url
 from turnout.store.postgres.within import Home, Statement, borrow, identity, is_async, record
@@ -61,6 +61,8 @@ from turnout.store.server.upkeep import order as give_order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+    from turnout.crash import Evidence
 
 T = TypeVar("T")
 
@@ -253,7 +255,7 @@ class PostgresStore:
         while True:
             fence = self._in_doubt.pop(epoch, None) or new_fence()
             age, marks, sweep = self._marks.look()
-            asked = (None, None, None, None) if want is None else (fence, *_wanted(want))
+            asked = (None, None, None, None) if want is None else (fence, *want_values(want))
             try:
                 settle, look = settle_values(batch), mark_values(marks, sweep=sweep)
                 rows = run((epoch, now, self._async, *settle, *asked, *look))
@@ -293,10 +295,15 @@ class PostgresStore:
         return orders
 
     def reap(
-        self, *, epoch: str | None = None, limit: int = 1_000, now: float | None = None
+        self,
+        *,
+        epoch: str | None = None,
+        evidence: Evidence | None = None,
+        limit: int = 1_000,
+        now: float | None = None,
     ) -> list[Reaped]:
         """Take back what dead workers held."""
-        reaped = self._write(lambda turn: reap(turn, epoch, limit), now)
+        reaped = self._write(lambda turn: reap(turn, epoch, evidence, limit), now)
         if reaped:
             self._put_back()
         return reaped
@@ -385,8 +392,3 @@ class PostgresStore:
     def prune(self, retention: Retention, *, limit: int = 10_000, now: float | None = None) -> int:
         """Delete old records."""
         return self._write(lambda turn: prune(turn, retention, limit), now)
-
-
-def _wanted(want: Want) -> tuple[Any, ...]:
-    queues, rooms = zip(*want.queues, strict=True) if want.queues else ((), ())
-    return text_array(queues), array(rooms), want.limit

@@ -52,6 +52,8 @@ from turnout.store.redis.url import place, read_url
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from turnout.crash import Evidence
+
 _NO_TRANSACTIONS = (
     "Redis has no transactions to share with your database: enqueue after your commit (leave the "
     "`within` block, then enqueue), or keep these jobs in a store that lives in the application's "
@@ -190,11 +192,16 @@ class RedisStore:
         return orders
 
     def reap(
-        self, *, epoch: str | None = None, limit: int = 1_000, now: float | None = None
+        self,
+        *,
+        epoch: str | None = None,
+        evidence: Evidence | None = None,
+        limit: int = 1_000,
+        now: float | None = None,
     ) -> list[Reaped]:
         """Take back what dead workers held."""
         with self._lend() as link:
-            return upkeep.reap(link, epoch, limit, now)
+            return upkeep.reap(link, (epoch, evidence), limit, now)
 
     def wait(self, worker: WorkerInfo, timeout: float) -> bool:
         """Say that we sleep, unless something is ready, then listen; and look now and then."""

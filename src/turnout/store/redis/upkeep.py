@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 from msgspec.structs import replace
 
+from turnout.crash import Evidence, after_crash, crash_entry, policies_of
 from turnout.job import (
-    AttemptRecord,
     JobId,
     Order,
     Orders,
@@ -21,7 +21,6 @@ from turnout.job import (
     Trail,
     WorkerInfo,
 )
-from turnout.store.protocol import POISON
 from turnout.store.redis import scripts
 from turnout.store.redis.enqueue import pack
 from turnout.store.redis.moves import STOPPED, Move, back, over
@@ -123,14 +122,18 @@ def workers(link: Link) -> list[WorkerInfo]:
 # ---- reap
 
 
-def reap(link: Link, epoch: str | None, limit: int, now: float | None) -> list[Reaped]:
-    """End the epochs that are over and take back what they held."""
+def reap(
+    link: Link, dead: tuple[str | None, Evidence | None], limit: int, now: float | None
+) -> list[Reaped]:
+    """End the epoch of the `dead`, or those that are over, and take back what they held."""
+    epoch, evidence = dead
+    policies = _Policies(link)
     reaped: list[Reaped] = []
     while len(reaped) < limit:
         at, held = _surrendered(link, epoch or "", min(_STEP, limit - len(reaped)), now)
         if not held:
             break
-        pairs = [_crashed(one, at) for one in held]
+        pairs = [_crashed(one, at, policies, evidence) for one in held]
         done = _move(link, at, [move for move, _ in pairs])
         reaped += [each for (_, each), moved in zip(pairs, done, strict=True) if moved]
     return reaped
@@ -174,26 +177,33 @@ def _returned(held: Held, now: float) -> Move:
     return (held.id, _source(held, own), back(own, held.text, retrying=False), False)
 
 
-def _crashed(held: Held, now: float) -> tuple[Move, Reaped]:
+class _Policies:
+    """What workers said of crashes, each asked for once."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._known: dict[str, dict[str, str]] = {}
+
+    def of(self, epoch: str, task: str) -> str | None:
+        if epoch not in self._known:
+            info = self._link.run("HGET", f"turnout:epoch:{epoch}", "worker")
+            self._known[epoch] = policies_of(info)
+        return self._known[epoch].get(task)
+
+
+def _crashed(
+    held: Held, now: float, policies: _Policies, evidence: Evidence | None
+) -> tuple[Move, Reaped]:
     payload = read(held.text)
     own = payload.own
-    entry = AttemptRecord(
-        attempt=own.attempt + 1,
-        started_at=held.since,
-        finished_at=now,
-        worker=held.worker,
-        outcome="crashed",
-        message="the worker died while running this job",
-    )
+    entry = crash_entry(own.attempt + 1, (held.since, now), held.worker, evidence)
     past = decode_trail(own.trail) if own.trail else Trail()
     trail = encode(Trail((*past.attempts, entry), past.counts)).decode()
     own = replace(own, crashes=own.crashes + 1, trail=trail)
-    state = State.QUEUED
+    state, reason = after_crash(own.crashes, policies.of(held.epoch, payload.task))
     if held.asked:
         state, move = State.CANCELLED, _stopped(held, own, now)
-    elif own.crashes >= POISON:
-        state = State.DEAD
-        reason = f"its worker died under it {own.crashes} times"
+    elif state is not State.QUEUED:
         own = replace(own, end=End(state, None, now, None, None, reason, None))
         move = (held.id, _source(held, own), over(own, rewritten(held.text, own)), False)
     else:

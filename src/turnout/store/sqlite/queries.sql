@@ -106,6 +106,9 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?);
 -- name: worker_name
 SELECT json_extract(info, '$.name') FROM turnout_worker WHERE epoch = ?;
 
+-- name: worker_about
+SELECT json_extract(info, '$.name'), info FROM turnout_worker WHERE epoch = ?;
+
 -- name: add_rate
 INSERT INTO turnout_rate (bucket, queue, n) VALUES (?, ?, ?)
 ON CONFLICT (bucket, queue) DO UPDATE SET n = n + excluded.n;

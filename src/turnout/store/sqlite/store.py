@@ -12,11 +12,8 @@ import sqlite3
 import threading
 import time
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import parse_qsl, unquote, urlsplit
 
-from turnout.errors import ConfigError
 from turnout.job import (
     Action,
     Exchanged,
@@ -49,14 +46,16 @@ from turnout.store.sqlite.exchange import Lease, exchange, expand, read_leased
 from turnout.store.sqlite.records import find
 from turnout.store.sqlite.upkeep import heartbeat, prune, reap
 from turnout.store.sqlite.upkeep import order as give_order
+from turnout.store.sqlite.url import SURVIVES, read_url
 from turnout.store.sqlite.within import borrow, whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from turnout.crash import Evidence
 
 T = TypeVar("T")
-
-_SURVIVES = {"full": "a power cut", "normal": "a killed process"}
 
 
 class SQLiteStore:
@@ -82,27 +81,8 @@ class SQLiteStore:
         `?synchronous=` is for enqueues and `?worker_synchronous=` for leases and settles: full or
         normal.
         """
-        parts = urlsplit(url)
-        path = unquote(parts.path)[1:]
-        if parts.netloc or not path or "\0" in path:
-            msg = f"{url!r} names no file: write sqlite:///jobs.db, or sqlite:////var/lib/jobs.db"
-            raise ConfigError(msg)
-        if path == ":memory:":
-            msg = f"{url!r}: jobs in memory are at memory: here, of one process and for tests"
-            raise ConfigError(msg)
-        options = dict(parse_qsl(parts.query, keep_blank_values=True))
-        modes = {
-            "synchronous": options.pop("synchronous", "full").lower(),
-            "worker": options.pop("worker_synchronous", "normal").lower(),
-        }
-        wrong = [*options, *(mode for mode in modes.values() if mode not in _SURVIVES)]
-        if wrong:
-            msg = (
-                f"{url!r}: {', '.join(wrong)} is not known here; the options are synchronous= and "
-                "worker_synchronous=, each full or normal"
-            )
-            raise ConfigError(msg)
-        return cls(Path(path).absolute(), **modes)
+        path, modes = read_url(url)
+        return cls(path, **modes)
 
     @staticmethod
     def schema_sql(_url: str) -> str:
@@ -139,8 +119,8 @@ class SQLiteStore:
         return StoreInfo(
             name=f"SQLite {sqlite3.sqlite_version}",
             location=str(self.path),
-            enqueue_survives=_SURVIVES[self._modes[0]],
-            settle_survives=_SURVIVES[self._modes[1]],
+            enqueue_survives=SURVIVES[self._modes[0]],
+            settle_survives=SURVIVES[self._modes[1]],
             warnings=checks.warnings(),
         )
 
@@ -285,10 +265,15 @@ class SQLiteStore:
         return bell.port
 
     def reap(
-        self, *, epoch: str | None = None, limit: int = 1_000, now: float | None = None
+        self,
+        *,
+        epoch: str | None = None,
+        evidence: Evidence | None = None,
+        limit: int = 1_000,
+        now: float | None = None,
     ) -> list[Reaped]:
         """Take back what dead workers held."""
-        reaped = self._front(lambda turn: reap(turn, epoch, limit), now)
+        reaped = self._front(lambda turn: reap(turn, epoch, evidence, limit), now)
         if reaped:
             self._ring()
         return reaped
