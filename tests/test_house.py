@@ -27,6 +27,7 @@ FLOORS = {
     "turnout.errors": 0,
     "turnout.job": 0,
     "turnout.crash": 0,
+    "turnout.isolation": 0,
     "turnout.codec": 0,
     "turnout.jsonable": 0,
     "turnout.retry": 0,

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from turnout.backoff import WaitLike
+    from turnout.crash import OnCrash
+    from turnout.isolation import Isolate
     from turnout.job import JobId
     from turnout.retry import Rule
     from turnout.store.protocol import Store
@@ -114,6 +116,9 @@ class Turnout:
         unique_until: Until = "finish",
         unique_for: float | timedelta | None = None,
         transactional: Transactional = False,
+        isolate: bool | Isolate = False,
+        memory: int | str | None = None,
+        on_crash: OnCrash = "rerun",
     ) -> TaskMaker: ...
     def task(self, fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         """Register a function as a task.
@@ -126,7 +131,9 @@ class Turnout:
         key; `unique_until` start, finish, or time (then `unique_for` says how long).
         `transactional=True` gives the task a transaction in the store's database,
         `current_job().connection`, in which its success is recorded too; or give what opens one,
-        such as `Session.begin`. Raises ConfigError for what cannot be, at decoration.
+        such as `Session.begin`. `isolate=True` runs it in a child process that its `timeout` kills
+        and whose `memory` ("512MB") can be bounded. `on_crash` says what follows when its process
+        dies: rerun (at most twice), dead or discard. Raises ConfigError at decoration.
         """
         if fn is not None:
             return TaskMaker(self)(fn)

@@ -32,6 +32,8 @@ from turnout.cli.processes import process_options
               help="Tasks written with def that run at once.")  # fmt: skip
 @click.option("-c", "--concurrency", type=click.IntRange(1), default=100, show_default=True,
               help="Tasks written with async def that run at once.")  # fmt: skip
+@click.option("--children", type=click.IntRange(1), default=4, show_default=True,
+              help="Tasks with isolate= that run at once, each in a child process.")  # fmt: skip
 @click.option("-p", "--processes", type=click.IntRange(1), default=1, show_default=True,
               help="Worker processes.")  # fmt: skip
 @click.option("--grace", type=click.FloatRange(0), default=25.0, show_default=True,
@@ -60,6 +62,7 @@ def run_worker(target: str, options: dict[str, Any]) -> int:
     """Find the application and run it under a supervisor; the exit code."""
     from turnout.cli.locate import find_app
     from turnout.cli.logs import say_banner, set_up_logging
+    from turnout.worker.children import check_shared
     from turnout.worker.options import WorkerOptions, parse_queues
     from turnout.worker.supervisor import Supervisor
 
@@ -68,6 +71,7 @@ def run_worker(target: str, options: dict[str, Any]) -> int:
     for spec in settings.queues:
         if spec.name != "*":
             app.check_queue(spec.name)
+    check_shared(app)
     set_up_logging(settings)
     say_banner(app, settings)
     return Supervisor(app, settings).run()

@@ -43,6 +43,9 @@ class Chores:
         self._crew = crew
         self._options = options
         self._host = host()
+        self._on_crash: dict[str, str] = {
+            name: plan.on_crash for name, plan in crew.plans.items() if plan.on_crash != "rerun"
+        }
         self.started = time.time()
         self.obey: Callable[[Orders], None] = _ignore
         self._seen = 0.0  # monotonic: the store answered a heartbeat
@@ -68,6 +71,8 @@ class Chores:
         slots = self._options.threads
         if crew.loop is not None:
             slots += self._options.concurrency
+        if crew.children is not None:
+            slots += crew.children.size
         return WorkerInfo(
             epoch=crew.epoch,
             name=crew.name,
@@ -80,6 +85,7 @@ class Chores:
             state=state or self._state,
             version=turnout.__version__,
             rss=self._rss,
+            on_crash=self._on_crash,
         )
 
     def heartbeat(self) -> None:
@@ -102,6 +108,8 @@ class Chores:
                 job.cancelled = True
         if orders.cancel and crew.loop is not None:
             crew.loop.cancel(orders.cancel)
+        if orders.cancel and crew.children is not None:
+            crew.children.heed()
         self.obey(orders)
 
     def show(self, row: Row) -> None:

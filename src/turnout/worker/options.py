@@ -32,8 +32,8 @@ class WorkerOptions:
     """How a worker process works. Times in seconds.
 
     `queues` empty means all. `threads` run `def` tasks, `concurrency` bounds the `async def` tasks
-    that run at once. A worker that misses its heartbeats for `dead_after` has lost its jobs. On a
-    stop, running jobs have `grace` to finish.
+    that run at once, `children` are the processes for isolated tasks. A worker that misses its
+    heartbeats for `dead_after` has lost its jobs. On a stop, running jobs have `grace` to finish.
 
     A process is replaced when it holds `max_memory` bytes, lives for `max_age` or has run
     `max_jobs`; one that was replaced has `drain_timeout` to finish its jobs before it is stopped.
@@ -44,6 +44,7 @@ class WorkerOptions:
     queues: tuple[QueueSpec, ...] = ()
     threads: int = 10
     concurrency: int = 100
+    children: int = 4
     processes: int = 1
     grace: float = 25.0
     until_empty: bool = False
@@ -66,6 +67,7 @@ class WorkerOptions:
             for name, value, least in (
                 ("threads", self.threads, 1),
                 ("concurrency", self.concurrency, 1),
+                ("children", self.children, 1),
                 ("processes", self.processes, 1),
                 ("grace", self.grace, 0),
                 ("heartbeat", self.heartbeat, 0.05),

@@ -32,6 +32,7 @@ from turnout import events
 from turnout.errors import StoreError
 from turnout.identity import worker_name
 from turnout.worker.aio import AsyncExecutor
+from turnout.worker.children import ChildExecutor, check_shared
 from turnout.worker.chores import Chores
 from turnout.worker.crew import Crew
 from turnout.worker.fetcher import NO_ROOM, Fetcher
@@ -76,9 +77,13 @@ class WorkerProcess:
         if options.redeliver:
             self.crew.redelivery = Redelivery(options.redeliver)
         self.crew.threads = ThreadExecutor(self.crew, options.threads, self._at_the_door)
-        if any(plan.is_async for plan in self.crew.plans.values()):
-            wake = self._hungry
-            self.crew.loop = AsyncExecutor(self.crew, options.concurrency, wake)
+        kinds = {plan.kind for plan in self.crew.plans.values()}
+        if "loop" in kinds:
+            self.crew.loop = AsyncExecutor(self.crew, options.concurrency, self._hungry)
+        if "child" in kinds:
+            check_shared(app)
+            hungry, broken = self._hungry, self._break_off
+            self.crew.children = ChildExecutor(self.crew, options.children, hungry, broken)
         self._stops = 0
         self._retiring = False
         self._failed = False
@@ -98,6 +103,8 @@ class WorkerProcess:
         self.crew.threads.start()
         if self.crew.loop is not None:
             self.crew.loop.start()
+        if self.crew.children is not None:
+            self.crew.children.start()
         queues = tuple(spec.name for spec in self.options.queues)
         self.app.events.emit(events.WorkerStarted(self.name, queues))
         log.info("worker %s started", self.name)
@@ -148,7 +155,7 @@ class WorkerProcess:
 
     def _is_busy(self) -> bool:
         crew = self.crew
-        waiting = crew.threads.ready or (crew.loop is not None and crew.loop.ready)
+        waiting = any(executor.ready for executor in crew.executors.values())
         return bool(crew.running or waiting or len(crew.settler) or crew.suspects)
 
     def _sleep(self, seconds: float) -> None:
@@ -161,9 +168,8 @@ class WorkerProcess:
 
     def _attend(self) -> None:
         """See to what the executors do not notice by themselves."""
-        self.crew.threads.attend()
-        if self.crew.loop is not None:
-            self.crew.loop.attend()
+        for executor in self.crew.executors.values():
+            executor.attend()
         if len(self.crew.settler) and self.crew.fetcher.not_before <= time.monotonic():
             self._flush()
         self.crew.try_suspect()
@@ -173,6 +179,10 @@ class WorkerProcess:
         crew, epoch = self.crew, self.crew.epoch
         if crew.is_open and crew.fetcher.exchange(epoch, _none, _none).lost:
             crew.lose(epoch)
+
+    def _break_off(self) -> None:
+        self._failed = True
+        self.stop(hurry=False)
 
     def _hungry(self) -> None:
         self.crew.slot_freed()
@@ -230,12 +240,17 @@ class WorkerProcess:
         log.warning("still running at the end of the grace, going back to the queue: %s", left)
         if self.crew.loop is not None:
             self.crew.loop.cancel()
+        if self.crew.children is not None:
+            self.crew.children.interrupt()
+        if self.crew.loop is not None or self.crew.children is not None:
             patience = time.monotonic() + 1.0
             while self.crew.running and time.monotonic() < patience:
                 self._sleep(TICK)
 
     def _say_goodbye(self) -> None:
         crew = self.crew
+        if crew.children is not None:  # first: nothing may run on under an epoch that is over
+            crew.children.close()
         try:
             if len(crew.settler):
                 self._flush()

@@ -137,7 +137,11 @@ def _take_back(turn: Turn, fence: int, ids: list[JobId], death: Death) -> list[R
     policies = policies_of(death.worker.info)
     for job_id, task, queue, crashes, attempt, trail in turn.rows("held_jobs", fence, ids):
         entry = crash_entry(attempt + 1, (death.since, turn.now), death.worker.name, death.evidence)
-        end = {"id": job_id, "crashes": crashes + 1, "trail": _with_entry(trail, entry)}
+        end: dict[str, Any] = {
+            "id": job_id,
+            "crashes": crashes + 1,
+            "trail": _with_entry(trail, entry),
+        }
         if job_id in stop:
             end = {**_cancelled(turn, job_id), **end}
         else:
