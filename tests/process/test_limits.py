@@ -87,6 +87,17 @@ def test_a_running_thread_job_sees_that_it_is_cancelled(rig):
     assert rig.until(job).state is State.CANCELLED
 
 
+def test_an_order_reaches_a_busy_worker_before_its_heartbeat(rig):
+    rig.start(heartbeat=60.0, dead_after=180.0, threads=2, children=2)
+    jobs = {task: rig.enqueue(task, task) for task in ("hold", "ahold", "iso_hold")}
+    for task in jobs:
+        rig.until_said("start", task)
+    for task, job in jobs.items():
+        assert cancel(rig, job) == 1
+        rig.until(job, State.CANCELLED)
+        assert rig.ledger.said("cancelled", task)
+
+
 def test_a_cancelled_job_whose_worker_dies_stays_cancelled(rig):
     worker = rig.start(heartbeat=30.0, dead_after=60.0)
     job = rig.enqueue("hold", "a")

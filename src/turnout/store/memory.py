@@ -55,6 +55,7 @@ class MemoryStore:
         self._state = MemoryState()
         self._epochs = Epochs()
         self._woken: set[str] = set()
+        self._ordered: set[str] = set()
         self._fence = 0
         _all_stores.add(self)
 
@@ -163,6 +164,7 @@ class MemoryStore:
             now = self._now(now)
             if self._epochs.is_ended(worker.epoch):
                 return Orders(lost=True)
+            self._ordered.discard(worker.epoch)
             if worker.state == "stopped":
                 self._epochs.end(worker.epoch)
                 for _, job_id in self._epochs.surrender(worker.epoch):
@@ -247,6 +249,13 @@ class MemoryStore:
             self._woken.add(worker.epoch)
             self._changed.notify_all()
 
+    def ordered(self, worker: WorkerInfo) -> bool:
+        """Tell whether orders may wait for this worker since the last look."""
+        with self._lock:
+            ordered = worker.epoch in self._ordered
+            self._ordered.discard(worker.epoch)
+            return ordered
+
     def _next_due(self, names: Iterable[str]) -> float:
         queues = self._state.queues
         wanted = queues.keys() if "*" in names else queues.keys() & set(names)
@@ -282,6 +291,8 @@ class MemoryStore:
             state = self._state
             matching = (job for job in state.select(where, now) if state.can(action, job, now))
             changed = sum(state.apply(action, job, now) for job in list(islice(matching, limit)))
+            if changed and action == "cancel":
+                self._ordered.update(worker.epoch for worker in self._epochs.workers())
             self._changed.notify_all()
         return changed
 

@@ -44,7 +44,7 @@ from turnout.job import (
     WorkerInfo,
 )
 
-__all__ = ["MAX_BATCH", "POISON", "AwaitsCallers", "Store"]
+__all__ = ["MAX_BATCH", "POISON", "AwaitsCallers", "HearsOrders", "Store"]
 
 MAX_BATCH = 1_000  # jobs that one enqueue takes at most; callers chunk
 
@@ -210,5 +210,17 @@ class AwaitsCallers(Protocol):
 
         A connection, session or cursor whose statements are awaited is awaited, in the caller's own
         coroutine; any other is used as `enqueue` uses it.
+        """
+        ...
+
+
+@runtime_checkable
+class HearsOrders(Protocol):
+    """What a store adds whose doorbell reaches busy workers too, between their heartbeats."""
+
+    def ordered(self, worker: WorkerInfo) -> bool:
+        """Tell, without a round trip, whether orders may wait for this worker since the last look.
+
+        May say so for nothing, and may miss one: the next heartbeat brings them in any case.
         """
         ...

@@ -15,6 +15,7 @@ import turnout
 from turnout.errors import StoreError
 from turnout.identity import host, is_alive
 from turnout.job import WorkerInfo
+from turnout.store.protocol import HearsOrders
 from turnout.worker.board import Stage
 from turnout.worker.memory import rss
 from turnout.worker.upkeep import Chore, Upkeep
@@ -129,6 +130,13 @@ class Chores:
     def _state(self) -> WorkerState:
         crew = self._crew
         return "stopping" if crew.stopping else "quiet" if crew.quiet else "running"
+
+    def hears_orders(self) -> bool:
+        """Tell whether orders may wait for jobs that run here; costs no round trip."""
+        store = self._app.store
+        if not self._crew.running or not isinstance(store, HearsOrders):
+            return False
+        return store.ordered(self.info())
 
     def _renew(self) -> None:
         try:

@@ -145,13 +145,18 @@ class WorkerProcess:
 
     def _tick(self) -> None:
         self._sleep(TICK if self._is_busy() else IDLE_TICK)
-        self._upkeep.run_due()
+        self._keep_house()
         self._attend()
         if self._parent is not None and os.getppid() != self._parent:
             log.warning("the supervisor is gone: stopping")
             self.stop()
         if self._retiring and not (self.crew.fetcher.is_travelling or self._is_busy()):
             self.stop(hurry=False)
+
+    def _keep_house(self) -> None:
+        if self._chores.hears_orders():
+            self._upkeep.hasten("heartbeat")
+        self._upkeep.run_due()
 
     def _is_busy(self) -> bool:
         crew = self.crew
@@ -232,7 +237,7 @@ class WorkerProcess:
         stops = self._stops
         while self.crew.running and time.monotonic() < deadline and self._stops == stops:
             self._sleep(TICK)
-            self._upkeep.run_due()
+            self._keep_house()
             self._attend()
 
     def _interrupt(self) -> None:

@@ -38,7 +38,7 @@ from turnout.job import (
     WorkerInfo,
 )
 from turnout.store.batch import check_batch
-from turnout.store.bell import Bell, ring
+from turnout.store.bell import ORDER, WAKE, Bell, Ordered, ring
 from turnout.store.mysql import checks
 from turnout.store.mysql.base import Turn, in_list, queries_of, schema_text
 from turnout.store.mysql.connection import Connections, retried, run, whole
@@ -69,7 +69,7 @@ _POLL_FIRST, _POLL_MOST = 0.005, 0.1
 _NO_SAVEPOINT = 1305
 
 
-class MySQLStore:
+class MySQLStore(Ordered[Bell]):
     """Jobs in one database, shared by any number of processes of any number of machines."""
 
     def __init__(self, where: dict[str, Any], *, prefix: str = "turnout_") -> None:
@@ -311,12 +311,12 @@ class MySQLStore:
             self._put_back()
         return reaped
 
-    def _put_back(self) -> None:
+    def _put_back(self, word: bytes = WAKE) -> None:
         """Let everybody look again: something came back, maybe below the marks."""
         self._marks.clear()
         with self._lend() as connection:
             rows = run(connection, self._queries["bells"], {"1": self._host})
-        ring(port for (port,) in rows)
+        ring((port for (port,) in rows), word)
 
     def wait(self, worker: WorkerInfo, timeout: float) -> bool:
         """Sleep on the doorbell, and look now and then for what it missed: seldom, when idle."""
@@ -374,7 +374,7 @@ class MySQLStore:
         """Act on matching jobs; workers learn of it at once."""
         changed = self._write(lambda turn: change(turn, find, where, action, limit), now)
         if changed:
-            self._put_back()
+            self._put_back(ORDER if action == "cancel" else WAKE)
         return changed
 
     def pause(self, queue: str, *, paused: bool) -> None:

@@ -14,7 +14,7 @@ SELECT * FROM turnout.exchange_1(%s::text, %s::float8, %s::boolean, %s::text::bi
 
 -- name: notify
 -- Nothing is written, yet a notifying commit has a record of its own: it need not be flushed.
-SELECT set_config('synchronous_commit', 'off', true), pg_notify(%s, '');
+SELECT set_config('synchronous_commit', 'off', true), pg_notify(%s, %s);
 
 -- name: note
 INSERT INTO turnout.progress (id, body)

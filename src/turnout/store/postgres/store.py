@@ -40,10 +40,11 @@ from turnout.job import (
     WorkerInfo,
 )
 from turnout.store.batch import check_batch
+from turnout.store.bell import Ordered
 from turnout.store.orders import read_workers
 from turnout.store.postgres import checks
 from turnout.store.postgres.base import Turn, queries_of, schema_text
-from turnout.store.postgres.bell import POLL, Bell, Pacer
+from turnout.store.postgres.bell import ORDER, POLL, Bell, Pacer
 from turnout.store.postgres.connection import Connections, repeated
 from turnout.store.postgres.enqueue import enqueue_values, read_ids
 from turnout.store.postgres.exchange import mark_values, settle_values, want_values
@@ -67,7 +68,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class PostgresStore:
+class PostgresStore(Ordered[Bell]):
     """Jobs in one schema, shared by any number of processes of any number of machines."""
 
     def __init__(self, conninfo: str, *, schema: str = "turnout", settle: str = "async") -> None:
@@ -171,7 +172,7 @@ class PostgresStore:
             taken: list[JobId]
             [(taken, sleepers)] = connection.execute(self._sql["enqueue"], values).fetchall()
             if sleepers and self._pacer.is_due():
-                connection.execute(self._sql["notify"], (self._channel,))
+                connection.execute(self._sql["notify"], (self._channel, ""))
         return taken
 
     async def aenqueue(
@@ -308,11 +309,11 @@ class PostgresStore:
             self._put_back()
         return reaped
 
-    def _put_back(self) -> None:
+    def _put_back(self, word: str = "") -> None:
         """Let everybody look again: something came back, maybe below the marks."""
         self._marks.clear()
         with self._lend() as connection:
-            connection.execute(self._sql["notify"], (self._channel,))
+            connection.execute(self._sql["notify"], (self._channel, word))
 
     def wait(self, worker: WorkerInfo, timeout: float) -> bool:
         """Say that we sleep, look once more, then listen; and look now and then all the same.
@@ -372,7 +373,7 @@ class PostgresStore:
         """Act on matching jobs; workers learn of it at once."""
         changed = self._write(lambda turn: change(turn, find, where, action, limit), now)
         if changed:
-            self._put_back()
+            self._put_back(ORDER if action == "cancel" else "")
         return changed
 
     def pause(self, queue: str, *, paused: bool) -> None:

@@ -37,9 +37,10 @@ from turnout.job import (
     WorkerInfo,
 )
 from turnout.store.batch import check_batch
+from turnout.store.bell import Ordered
 from turnout.store.recent import Recent
 from turnout.store.redis import checks, scripts, upkeep
-from turnout.store.redis.bell import POLL, Bell
+from turnout.store.redis.bell import POLL, Bell, ring_for_orders
 from turnout.store.redis.change import change
 from turnout.store.redis.connection import Connections, Link
 from turnout.store.redis.count import count
@@ -61,7 +62,7 @@ _NO_TRANSACTIONS = (
 )
 
 
-class RedisStore:
+class RedisStore(Ordered[Bell]):
     """Jobs in one database, shared by any number of processes of any number of machines."""
 
     def __init__(self, options: dict[str, Any]) -> None:
@@ -182,6 +183,8 @@ class RedisStore:
 
     def heartbeat(self, worker: WorkerInfo, *, ttl: float, now: float | None = None) -> Orders:
         """Renew the epoch; the first one opens it."""
+        if worker.state == "running":
+            self._bell(worker)
         with self._lend() as link:
             orders = upkeep.heartbeat(link, worker, ttl, now)
         if orders.lost or worker.state == "stopped":
@@ -262,7 +265,10 @@ class RedisStore:
     ) -> int:
         """Act on matching jobs; workers learn of it at once."""
         with self._lend() as link:
-            return change(link, where, action, limit, _clock(link, now))
+            changed = change(link, where, action, limit, _clock(link, now))
+            if changed and action == "cancel":
+                ring_for_orders(link)
+            return changed
 
     def pause(self, queue: str, *, paused: bool) -> None:
         """Stop or resume leasing from a queue."""

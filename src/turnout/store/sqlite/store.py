@@ -33,7 +33,7 @@ from turnout.job import (
     WorkerInfo,
 )
 from turnout.store.batch import check_batch
-from turnout.store.bell import POLL, Bell, ring
+from turnout.store.bell import ORDER, POLL, WAKE, Bell, Ordered, ring
 from turnout.store.orders import read_workers
 from turnout.store.sqlite import checks
 from turnout.store.sqlite.base import Q, Turn, decode_ids
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class SQLiteStore:
+class SQLiteStore(Ordered[Bell]):
     """Jobs in one SQLite file, shared by any number of processes of one machine."""
 
     def __init__(self, path: Path, *, synchronous: str = "full", worker: str = "normal") -> None:
@@ -183,10 +183,10 @@ class SQLiteStore:
         borrowed.after_commit(self._ring)
         return ids
 
-    def _ring(self) -> None:
+    def _ring(self, word: bytes = WAKE) -> None:
         with self._connections.front() as connection:
             ports = [row[0] for row in connection.execute(Q["bells"])]
-        ring(ports)
+        ring(ports, word)
 
     def exchange(
         self,
@@ -358,7 +358,7 @@ class SQLiteStore:
         """Act on matching jobs; workers learn of it at once."""
         changed = self._front(lambda turn: change(turn, where, action, limit), now)
         if changed:
-            self._ring()
+            self._ring(ORDER if action == "cancel" else WAKE)
         return changed
 
     def pause(self, queue: str, *, paused: bool) -> None:
