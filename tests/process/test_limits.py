@@ -110,6 +110,33 @@ def test_a_cancelled_job_whose_worker_dies_stays_cancelled(rig):
     assert len(rig.ledger.said("start", "a")) == 1
 
 
+def test_a_job_that_stops_the_interpreter_ends_its_worker_and_not_the_queue(sqlite_rig):
+    """Its C code holds the lock of the interpreter: no thread of the process can do anything."""
+    rig = sqlite_rig
+    worker = rig.start(stuck_after=1.0, heartbeat=5.0, dead_after=60.0)
+    [stuck] = worker.children()
+    neighbour = rig.enqueue("hold", "a")
+    rig.until_said("start", "a")
+    job = rig.enqueue("gil", "b", 120.0)
+    rig.until_said("start", "b")
+    wait_until(lambda: stuck not in worker.children(), "the stuck process has ended itself")
+    rig.until_said("start", "a", 2)
+    rig.ledger.release("a")
+    for each in (neighbour, job):
+        record = rig.until(each, State.SUCCEEDED)
+        assert (record.attempt, record.crashes) == (1, 1)
+    assert "in hold_the_gil" in worker.log, "it says where it stood"
+    assert worker.stop() == 0
+
+
+def test_a_long_job_is_not_taken_for_stuck(sqlite_rig):
+    worker = sqlite_rig.start(stuck_after=1.0)
+    pids = worker.children()
+    job = sqlite_rig.enqueue("nap", "a", 2.5)
+    assert sqlite_rig.until(job, State.SUCCEEDED).crashes == 0
+    assert worker.children() == pids
+
+
 def test_a_queues_limit_holds(rig):
     rig.start(threads=6, queues="slow@2,default")
     slow = [rig.enqueue("hold", f"s{n}", queue="slow") for n in range(4)]

@@ -33,7 +33,8 @@ class WorkerOptions:
 
     `queues` empty means all. `threads` run `def` tasks, `concurrency` bounds the `async def` tasks
     that run at once, `children` are the processes for isolated tasks. A worker that misses its
-    heartbeats for `dead_after` has lost its jobs. On a stop, running jobs have `grace` to finish.
+    heartbeats for `dead_after` has lost its jobs; one whose interpreter stood still for
+    `stuck_after` ends itself. On a stop, running jobs have `grace` to finish.
 
     A process is replaced when it holds `max_memory` bytes, lives for `max_age` or has run
     `max_jobs`; one that was replaced has `drain_timeout` to finish its jobs before it is stopped.

@@ -40,6 +40,7 @@ from turnout.worker.joblog import JobLog
 from turnout.worker.options import every_queue
 from turnout.worker.redelivery import Redelivery
 from turnout.worker.settler import Settler
+from turnout.worker.stuck import StuckTimer
 from turnout.worker.threads import ThreadExecutor
 from turnout.worker.told import obey
 
@@ -90,6 +91,9 @@ class WorkerProcess:
         self._inbox, self._outbox = socket.socketpair()
         for end in (self._inbox, self._outbox):
             end.setblocking(False)
+        # Only where somebody starts another: an embedded worker's process is not ours to end.
+        ends_itself = parent is not None and options.stuck_after > 0
+        self._timer = StuckTimer(options.stuck_after) if ends_itself else None
         self._chores = Chores(app, self.crew, options)
         self._chores.obey = partial(obey, self)
         self._upkeep = self._chores.table()
@@ -100,6 +104,8 @@ class WorkerProcess:
         """Work until told to stop; return the exit code, 0 for an orderly end."""
         self.app.store.setup()
         self._chores.heartbeat()
+        if self._timer is not None:
+            self._timer.start()
         self.crew.threads.start()
         if self.crew.loop is not None:
             self.crew.loop.start()
@@ -113,6 +119,8 @@ class WorkerProcess:
                 self._tick()
         finally:
             self._stop()
+            if self._timer is not None:
+                self._timer.stop()
             self._inbox.close()
             self._outbox.close()
         return int(self._failed)
