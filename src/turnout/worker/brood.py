@@ -11,6 +11,7 @@ anything else                 a crash: counted, never an attempt (crash.py)
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import socket
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from turnout.worker.crew import Crew
     from turnout.worker.plan import Plan
     from turnout.worker.wire import Died
+
+log = logging.getLogger("turnout.worker")
 
 Fate = Literal["timeout", "cancelled", "lost", "stopped"]
 _NEVER = float("inf")
@@ -141,9 +144,9 @@ def conclude(child: Child, death: Died | None, crew: Crew) -> Outcome:
             return Outcome.released(job.leased, crew.app.clock())
         case None:
             pass
-    entry = crash_entry(
-        job.attempt, (job.started_at, crew.app.clock()), crew.name, _evidence(child, death)
-    )
+    evidence = _evidence(child, death)
+    log.warning("job %s (%s): its process died under it: %s", job.id, job.task, evidence.words)
+    entry = crash_entry(job.attempt, (job.started_at, crew.app.clock()), crew.name, evidence)
     return crashed(job.leased, entry, lengthened(job, entry), plan.on_crash)
 
 
