@@ -263,6 +263,10 @@ def _isolated(jobs: Turnout, ledger: Ledger) -> None:
         await asyncio.sleep(0)
         return f"{name} in {os.getpid()}"
 
+    @jobs.task(name="iso_apart", isolate=True, queue="apart")
+    def iso_apart(name: str) -> None:
+        ledger.write("apart", name, os.getpid())
+
     @jobs.task(name="iso_hold", isolate=True, wait=exactly(0.05))
     def iso_hold(name: str) -> None:
         job = current_job()

@@ -88,6 +88,15 @@ def test_a_large_argument_arrives_whole(sqlite_rig):
     assert sqlite_rig.until(job, State.DEAD).crashes == 0
 
 
+def test_children_get_work_while_every_thread_is_busy(sqlite_rig):
+    sqlite_rig.start(threads=1, children=1)
+    sqlite_rig.enqueue("hold", "a")
+    sqlite_rig.until_said("start", "a")
+    for n in range(3):
+        sqlite_rig.until(sqlite_rig.enqueue("iso_apart", f"{n}"), State.SUCCEEDED)
+    sqlite_rig.ledger.release("a")
+
+
 # ---- crashes
 
 
@@ -242,6 +251,20 @@ def test_a_kill_of_the_worker_takes_its_children_along(sqlite_rig):
     sqlite_rig.ledger.release("a")
     record = sqlite_rig.until(job, State.SUCCEEDED)
     assert (record.attempt, record.crashes) == (1, 1)
+
+
+def test_a_job_whose_lease_was_lost_is_told_and_then_killed(sqlite_rig):
+    worker = sqlite_rig.start()
+    sqlite_rig.enqueue("iso_hold", "a")
+    zombie = pid_of(sqlite_rig, "a")
+    [info] = sqlite_rig.store.workers()
+    sqlite_rig.store.reap(epoch=info.epoch)
+    sqlite_rig.until_said("lost", "a")
+    assert int(sqlite_rig.ledger.said("lost", "a")[0][2]) == zombie
+    wait_until(lambda: not is_alive(zombie), "it was killed")
+    sqlite_rig.until_said("start", "a", 2)
+    assert pid_of(sqlite_rig, "a") != zombie
+    assert "its process died under it" not in worker.log, "nobody takes that for a crash"
 
 
 def test_a_kill_of_the_nursery_costs_no_job(sqlite_rig):

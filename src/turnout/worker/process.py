@@ -53,6 +53,7 @@ log = logging.getLogger("turnout.worker")
 
 TICK = 0.05
 IDLE_TICK = 1.0
+_LEAD = 0.25  # seconds between the clock's own leases
 _WAIT = 1.0  # seconds at the store's door before looking around
 
 
@@ -87,6 +88,7 @@ class WorkerProcess:
             self.crew.children = ChildExecutor(self.crew, options.children, hungry, broken)
         self._stops = 0
         self._retiring = False
+        self._lead_at = 0.0
         self._failed = False
         self._inbox, self._outbox = socket.socketpair()
         for end in (self._inbox, self._outbox):
@@ -186,6 +188,16 @@ class WorkerProcess:
         if len(self.crew.settler) and self.crew.fetcher.not_before <= time.monotonic():
             self._flush()
         self.crew.try_suspect()
+        self._lead_for_others()
+
+    def _lead_for_others(self) -> None:
+        """Lease for the other executors while every thread is in a job, so that none can lead."""
+        crew, now = self.crew, time.monotonic()
+        if len(crew.executors) == 1 or crew.threads.free() > 0 or now < self._lead_at:
+            return
+        self._lead_at = now + _LEAD
+        if crew.fetcher.not_before <= now and crew.room() > 0:
+            crew.exchange()
 
     def _flush(self) -> None:
         """Settle what waits, leasing nothing: bounds what a crash can run twice to two ticks."""

@@ -295,12 +295,18 @@ class ThreadExecutor:
     def _replace(self, seat: Seat, job: CurrentJob) -> None:
         log.error("job %s (%s) did not stop at its timeout; its thread is left", job.id, job.task)
         job.lost = True
-        crew = self._crew
-        plan = crew.plans[job.task]
-        crew.end(failed(plan, job, JobTimeout(), crew.name), plan)
+        # The task's rules decide, and may call its user's code: the clock must not wait for that.
+        threading.Thread(
+            target=self._conclude, args=(job,), name="turnout-end", daemon=True
+        ).start()
         self._seats.remove(seat)
         if not self._closing:
             self._seat()
+
+    def _conclude(self, job: CurrentJob) -> None:
+        crew = self._crew
+        plan = crew.plans[job.task]
+        crew.end(failed(plan, job, JobTimeout(), crew.name), plan)
 
 
 def _raise_in(thread: threading.Thread, kind: type[BaseException]) -> None:
