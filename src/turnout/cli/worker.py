@@ -38,9 +38,8 @@ from turnout.cli.processes import process_options
               help="Worker processes.")  # fmt: skip
 @click.option("--grace", type=click.FloatRange(0), default=25.0, show_default=True,
               help="Seconds that running jobs get to finish when the worker stops.")  # fmt: skip
-@click.option("--stuck-after", type=click.FloatRange(0), default=60.0, show_default=True,
-              help="Seconds after which a worker ends itself whose interpreter stands still; "
-              "0: never.")  # fmt: skip
+@click.option("--stuck-after", type=click.FloatRange(2), default=60.0, show_default=True,
+              help="Seconds without a step of the interpreter: the worker ends.")  # fmt: skip
 @click.option("--reload", is_flag=True,
               help="Start anew when a .py file changes; for development.")  # fmt: skip
 @click.option("--until-empty", is_flag=True, help="End when no job is ready.")

@@ -132,11 +132,9 @@ class Chores:
         return "stopping" if crew.stopping else "quiet" if crew.quiet else "running"
 
     def hears_orders(self) -> bool:
-        """Tell whether orders may wait for jobs that run here; costs no round trip."""
+        """Tell whether somebody rang with orders for this worker; costs no round trip."""
         store = self._app.store
-        if not self._crew.running or not isinstance(store, HearsOrders):
-            return False
-        return store.ordered(self.info())
+        return isinstance(store, HearsOrders) and store.ordered(self.info())
 
     def _renew(self) -> None:
         try:

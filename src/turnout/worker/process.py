@@ -94,8 +94,7 @@ class WorkerProcess:
         for end in (self._inbox, self._outbox):
             end.setblocking(False)
         # Only where somebody starts another: an embedded worker's process is not ours to end.
-        ends_itself = parent is not None and options.stuck_after > 0
-        self._timer = StuckTimer(options.stuck_after) if ends_itself else None
+        self._timer = None if parent is None else StuckTimer(options.stuck_after)
         self._chores = Chores(app, self.crew, options)
         self._chores.obey = partial(obey, self)
         self._upkeep = self._chores.table()

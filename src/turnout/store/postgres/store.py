@@ -108,9 +108,8 @@ class PostgresStore(Ordered[Bell]):
 
     def setup(self) -> None:
         """Create or upgrade the schema; safe to repeat."""
-        with self._setup_lock:
-            with self._connections.lend() as connection:
-                checks.migrate(connection, self.schema)
+        with self._setup_lock, self._connections.lend() as connection:
+            checks.migrate(connection, self.schema)
             self._ready = True
 
     def close(self) -> None:
