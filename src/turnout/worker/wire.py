@@ -181,7 +181,9 @@ class Wire:
         alive = True
         try:
             data, handles, _, _ = socket.recv_fds(self.end, _MOST_READ, _MOST_HANDLES)
-            self.handles.extend(handles)
+            for handle in handles:
+                os.set_inheritable(handle, False)  # programs that a task starts have no use for it
+                self.handles.append(handle)
             self._read += data
             alive = bool(data)
         except BlockingIOError:
