@@ -263,6 +263,12 @@ def _isolated(jobs: Turnout, ledger: Ledger) -> None:
         await asyncio.sleep(0)
         return f"{name} in {os.getpid()}"
 
+    @jobs.task(name="iso_nap", isolate=True)
+    def iso_nap(name: str, seconds: float) -> None:
+        ledger.write("start", name, os.getpid())
+        time.sleep(seconds)
+        ledger.write("end", name, os.getpid())
+
     @jobs.task(name="iso_apart", isolate=True, queue="apart")
     def iso_apart(name: str) -> None:
         ledger.write("apart", name, os.getpid())

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +15,8 @@ from conformance.builders import run_ddl, run_sql
 from process.rig import is_alive, wait_until
 from process.shop import tenant
 from turnout.job import JobFilter, State
+from turnout.worker.options import WorkerOptions
+from turnout.worker.process import WorkerProcess, run_in_thread
 
 pytestmark = pytest.mark.process
 
@@ -33,8 +38,6 @@ def nursery_of(worker) -> int:
 
 
 def children_of(pid: int) -> list[int]:
-    from pathlib import Path
-
     return [int(n) for n in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
@@ -155,6 +158,31 @@ def test_a_crash_in_a_transaction_leaves_nothing_of_it(sqlite_rig):
         assert run_sql(connection, "SELECT order_id FROM charge") == [(7,)]
 
 
+def test_a_storm_of_kills_loses_no_isolated_job(sqlite_rig):
+    worker = sqlite_rig.start(children=3)
+    pids = worker.children()
+    jobs = [sqlite_rig.enqueue("iso_nap", f"{n}", 0.02) for n in range(120)]
+    rng = random.Random(1)
+    for kill in range(12):
+        wait_until(
+            lambda most=8 * (kill + 1): len(sqlite_rig.ledger.said("start")) >= most, "more starts"
+        )
+        with suppress(IndexError, ProcessLookupError):
+            os.kill(rng.choice(children_of(nursery_of(worker))), signal.SIGKILL)
+
+    def all_but_the_quarantined() -> bool:
+        where = JobFilter(ids=tuple(jobs), states=(State.DEAD,))
+        sqlite_rig.store.change(where, "retry")
+        return sqlite_rig.states(jobs) == {State.SUCCEEDED: len(jobs)}
+
+    wait_until(all_but_the_quarantined, "all are done", timeout=40)
+    assert worker.children() == pids, "no kill of a child reaches the worker"
+    crashes = sum(sqlite_rig.record(job).crashes for job in jobs)
+    ended, started = len(sqlite_rig.ledger.said("end")), len(sqlite_rig.ledger.said("start"))
+    assert ended <= started <= len(jobs) + crashes + 12, "nothing runs twice without a crash"
+    assert ended >= len(jobs)
+
+
 # ---- bounds
 
 
@@ -191,6 +219,20 @@ def test_memory_beyond_the_ceiling_fails_at_its_line(sqlite_rig):
 
 
 # ---- orders and ends
+
+
+def test_a_worker_inside_another_program_has_children_too_and_leaves_none(sqlite_rig):
+    app = sqlite_rig.app
+    worker = WorkerProcess(app, WorkerOptions(threads=1, children=2, heartbeat=0.2, dead_after=5))
+    thread = run_in_thread(worker)
+    seen = app.tasks["iso"].enqueue("a").wait(20)
+    assert seen["threads"] == ["MainThread", "turnout-wire"]
+    assert seen["pid"] != os.getpid()
+    worker.stop()
+    thread.join(20)
+    assert not thread.is_alive()
+    [line] = sqlite_rig.ledger.said("ran", "a")
+    assert not any(is_alive(int(pid)) for pid in line[2:]), "child and nursery are gone"
 
 
 def test_a_cancelled_job_is_told_and_then_killed(sqlite_rig):

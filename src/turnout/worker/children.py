@@ -125,6 +125,8 @@ class ChildExecutor:
         if self._thread.is_alive():
             self._thread.join(_AFTER_CLOSE)
         self._pool.close()
+        if not self._thread.is_alive():
+            self._pool.release()
 
     # ---- the thread
 

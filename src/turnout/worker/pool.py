@@ -113,6 +113,15 @@ class Pool:
                     os.kill(self._pid, signal.SIGKILL)
                 time.sleep(0.005)
 
+    def release(self) -> None:
+        """Let go of every handle, once nobody takes turns any more."""
+        self._selector.close()
+        for child in self.children.values():
+            child.close()
+        self.children.clear()
+        self._inbox.close()
+        self._outbox.close()
+
     # ---- what it hears
 
     def _on_nudge(self) -> None:
