@@ -113,7 +113,7 @@ def test_a_cancelled_job_whose_worker_dies_stays_cancelled(rig):
 def test_a_job_that_stops_the_interpreter_ends_its_worker_and_not_the_queue(sqlite_rig):
     """Its C code holds the lock of the interpreter: no thread of the process can do anything."""
     rig = sqlite_rig
-    worker = rig.start(stuck_after=2.0, heartbeat=5.0, dead_after=60.0)
+    worker = rig.start(frozen_after=2.0, heartbeat=5.0, dead_after=60.0)
     [stuck] = worker.children()
     neighbour = rig.enqueue("hold", "a")
     rig.until_said("start", "a")
@@ -130,7 +130,7 @@ def test_a_job_that_stops_the_interpreter_ends_its_worker_and_not_the_queue(sqli
 
 
 def test_a_long_job_is_not_taken_for_stuck(sqlite_rig):
-    worker = sqlite_rig.start(stuck_after=2.0)
+    worker = sqlite_rig.start(frozen_after=2.0)
     pids = worker.children()
     job = sqlite_rig.enqueue("nap", "a", 3.0)
     assert sqlite_rig.until(job, State.SUCCEEDED).crashes == 0

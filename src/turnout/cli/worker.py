@@ -38,7 +38,7 @@ from turnout.cli.processes import process_options
               help="Worker processes.")  # fmt: skip
 @click.option("--grace", type=click.FloatRange(0), default=25.0, show_default=True,
               help="Seconds that running jobs get to finish when the worker stops.")  # fmt: skip
-@click.option("--stuck-after", type=click.FloatRange(2), default=60.0, show_default=True,
+@click.option("--frozen-after", type=click.FloatRange(2), default=60.0, show_default=True,
               help="Seconds without a step of the interpreter: the worker ends.")  # fmt: skip
 @click.option("--reload", is_flag=True,
               help="Start anew when a .py file changes; for development.")  # fmt: skip

@@ -34,7 +34,7 @@ class WorkerOptions:
     `queues` empty means all. `threads` run `def` tasks, `concurrency` bounds the `async def` tasks
     that run at once, `children` are the processes for isolated tasks. A worker that misses its
     heartbeats for `dead_after` has lost its jobs; one whose interpreter stood still for
-    `stuck_after` ends itself. On a stop, running jobs have `grace` to finish.
+    `frozen_after` ends itself. On a stop, running jobs have `grace` to finish.
 
     A process is replaced when it holds `max_memory` bytes, lives for `max_age` or has run
     `max_jobs`; one that was replaced has `drain_timeout` to finish its jobs before it is stopped.
@@ -59,6 +59,7 @@ class WorkerOptions:
     redeliver_in_production: bool = False
     heartbeat: float = 5.0
     dead_after: float = 30.0
+    frozen_after: float = 60.0
     log_format: Literal["text", "json"] = "text"
     log_level: str = "info"
 
@@ -78,6 +79,7 @@ class WorkerOptions:
                 ("drain_timeout", self.drain_timeout, 0),
                 ("stuck_after", self.stuck_after, 2),
                 ("redeliver", self.redeliver, 0),
+                ("frozen_after", self.frozen_after, 2),
             )
             if value is not None and value < least
         ]

@@ -36,11 +36,11 @@ from turnout.worker.children import ChildExecutor, check_shared
 from turnout.worker.chores import Chores
 from turnout.worker.crew import Crew
 from turnout.worker.fetcher import NO_ROOM, Fetcher
+from turnout.worker.frozen import FrozenTimer
 from turnout.worker.joblog import JobLog
 from turnout.worker.options import every_queue
 from turnout.worker.redelivery import Redelivery
 from turnout.worker.settler import Settler
-from turnout.worker.stuck import StuckTimer
 from turnout.worker.threads import ThreadExecutor
 from turnout.worker.told import obey
 
@@ -94,7 +94,7 @@ class WorkerProcess:
         for end in (self._inbox, self._outbox):
             end.setblocking(False)
         # Only where somebody starts another: an embedded worker's process is not ours to end.
-        self._timer = None if parent is None else StuckTimer(options.stuck_after)
+        self._timer = None if parent is None else FrozenTimer(options.frozen_after)
         self._chores = Chores(app, self.crew, options)
         self._chores.obey = partial(obey, self)
         self._upkeep = self._chores.table()

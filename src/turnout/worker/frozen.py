@@ -20,13 +20,13 @@ import threading
 _EVERY = 1.0  # seconds from one putting off to the next, at most
 
 
-class StuckTimer:
+class FrozenTimer:
     """The timer of this process. There is one in a process: faulthandler's."""
 
     def __init__(self, after: float) -> None:
         self._after = after
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._put_off, name="turnout-stuck", daemon=True)
+        self._thread = threading.Thread(target=self._put_off, name="turnout-frozen", daemon=True)
 
     def start(self) -> None:
         """Set the timer, and go on putting it off."""
