@@ -30,6 +30,7 @@ from typing import NoReturn, TypeVar
 
 from msgspec.structs import replace
 
+from turnout.crash import Evidence
 from turnout.errors import StoreError, StoreUnavailable, WithinError
 from turnout.job import (
     Action,
@@ -50,7 +51,7 @@ from turnout.job import (
     WorkerInfo,
 )
 from turnout.store.batch import check_batch
-from turnout.store.protocol import Store
+from turnout.store.protocol import HearsOrders, Store
 from turnout.store.sharded import describe, upkeep
 from turnout.store.sharded.door import Door
 from turnout.store.sharded.enqueue import Placement
@@ -219,10 +220,27 @@ class ShardedStore:
             door.close()
 
     def reap(
-        self, *, epoch: str | None = None, limit: int = 1_000, now: float | None = None
+        self,
+        *,
+        epoch: str | None = None,
+        evidence: Evidence | None = None,
+        limit: int = 1_000,
+        now: float | None = None,
     ) -> list[Reaped]:
         """Take back what dead workers held, on every shard that answers."""
-        return upkeep.reap(self._shards.view().shards, epoch, limit, now, ttl=self._ttl)
+        dead = (epoch, evidence)
+        return upkeep.reap(self._shards.view().shards, dead, limit, now, ttl=self._ttl)
+
+    def ordered(self, worker: WorkerInfo) -> bool:
+        """Tell whether orders may wait for this worker on any shard; see the protocol."""
+        session = self._sessions.get(worker.epoch)
+        names = {} if session is None else dict(session.names)
+        heard = [
+            shard.store.ordered(replace(worker, epoch=name))
+            for shard, name in names.items()
+            if isinstance(shard.store, HearsOrders)
+        ]
+        return any(heard)
 
     def wait(self, worker: WorkerInfo, timeout: float) -> bool:
         """Wait on every shard at once; see door.py."""

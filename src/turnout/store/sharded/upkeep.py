@@ -8,6 +8,7 @@ from functools import partial
 
 from msgspec.structs import replace
 
+from turnout.crash import Evidence
 from turnout.errors import StoreError, StoreUnavailable
 from turnout.job import JobId, Order, Orders, Reaped, WorkerInfo
 from turnout.store.protocol import Store
@@ -85,19 +86,25 @@ class Beat:
 
 
 def reap(
-    shards: Sequence[Shard], epoch: str | None, limit: int, now: float | None, *, ttl: float
+    shards: Sequence[Shard],
+    dead: tuple[str | None, Evidence | None],
+    limit: int,
+    now: float | None,
+    *,
+    ttl: float,
 ) -> list[Reaped]:
     """Take back at most `limit` jobs, first a fair part from each shard, then what is left.
 
     Each shard is asked for one job at least, since asking is what ends an epoch there.
     """
+    epoch, _ = dead
     able = [shard for shard in shards if epoch is not None or not _just_back(shard, ttl)]
     taken: list[Reaped] = []
     errors: list[StoreError] = []
     part = max(limit // max(len(able), 1), 1)
     for shard in able:
         try:
-            taken += _reap(shard, epoch, part, now)
+            taken += _reap(shard, dead, part, now)
         except StoreError as error:
             errors.append(error)
     if errors and len(errors) == len(able):
@@ -105,11 +112,14 @@ def reap(
     for shard in able if part < limit else ():
         left = limit - len(taken)
         if left > 0 and not shard.health.is_away:
-            taken += _reap(shard, epoch, left, now)
+            taken += _reap(shard, dead, left, now)
     return taken
 
 
-def _reap(shard: Shard, epoch: str | None, limit: int, now: float | None) -> list[Reaped]:
+def _reap(
+    shard: Shard, dead: tuple[str | None, Evidence | None], limit: int, now: float | None
+) -> list[Reaped]:
+    epoch, evidence = dead
     if epoch is None:
         return shard.call(lambda store: store.reap(limit=limit, now=now))
     known = shard.call(lambda store: store.workers(now=now))
@@ -117,12 +127,14 @@ def _reap(shard: Shard, epoch: str | None, limit: int, now: float | None) -> lis
     taken: list[Reaped] = []
     for name in sorted(names):
         room = max(limit - len(taken), 1)
-        taken += shard.call(partial(_reap_one, name, room, now))
+        taken += shard.call(partial(_reap_one, (name, evidence), room, now))
     return taken
 
 
-def _reap_one(epoch: str, limit: int, now: float | None, store: Store) -> list[Reaped]:
-    return store.reap(epoch=epoch, limit=limit, now=now)
+def _reap_one(
+    dead: tuple[str, Evidence | None], limit: int, now: float | None, store: Store
+) -> list[Reaped]:
+    return store.reap(epoch=dead[0], evidence=dead[1], limit=limit, now=now)
 
 
 def leave_order(epoch: str, order: Order, store: Store) -> bool:
