@@ -15,10 +15,12 @@ import logging
 import os
 import random
 import signal
+import sys
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from turnout.crash import Evidence
 from turnout.errors import StoreError
 from turnout.identity import host
 from turnout.worker.places import Child, Place, how
@@ -37,6 +39,7 @@ log = logging.getLogger("turnout.supervisor")
 
 AFTER_GRACE = 5.0  # then KILL
 _SHORT = 1.0
+_RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
 _UNKNOWN = 1 << 8  # exit code 1
 
 
@@ -138,14 +141,16 @@ class Staff:
     def bury(self) -> None:
         """Note which children have ended, and give back what they held."""
         for child in list(self):
+            peak = None
             try:
-                pid, status = os.waitpid(child.pid, os.WNOHANG)
+                pid, status, used = os.wait4(child.pid, os.WNOHANG)
+                peak = used.ru_maxrss * _RSS_UNIT
             except ChildProcessError:  # inherited by name, and gone
                 pid, status = child.pid, _UNKNOWN
             if pid:
                 # A job may end the process with code 0: only who has ended its epoch is done.
                 code = os.waitstatus_to_exitcode(status)
-                crashed = self._take_back(pid) or code != 0
+                crashed = self._take_back(pid, Evidence(how(code), peak)) or code != 0
                 self._recycling.forget(pid)
                 child.row.free()
                 self._note_end(child, code, crashed=crashed)
@@ -179,13 +184,14 @@ class Staff:
             "worker %d died (%s) after %.1f s%s", child.pid, how(code), now - child.born, what
         )
 
-    def _take_back(self, pid: int) -> bool:
+    def _take_back(self, pid: int, evidence: Evidence) -> bool:
         """Return the jobs of a dead child; True when it had not ended its epoch itself."""
         store = self._app.store
         try:
             held = [w for w in store.workers() if w.pid == pid and w.host == self._host]
-            for job in [job for worker in held for job in store.reap(epoch=worker.epoch)]:
-                log.warning("job %s (%s) is %s: its worker died", job.id, job.task, job.state)
+            for worker in held:
+                for job in store.reap(epoch=worker.epoch, evidence=evidence):
+                    log.warning("job %s (%s) is %s: its worker died", job.id, job.task, job.state)
         except StoreError as error:
             log.error("its jobs go back when its heartbeat expires: %s", error)  # noqa: TRY400
             return True

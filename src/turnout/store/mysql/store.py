@@ -52,7 +52,7 @@ from turnout.store.orders import read_workers
 from turnout.store.server.change import change
 from turnout.store.server.count import count
 from turnout.store.server.fence import new_fence
-from turnout.store.server.marks import Marks
+from turnout.store.server.marks import SHARE, Marks
 from turnout.store.server.outcomes import Batch
 from turnout.store.server.upkeep import heartbeat, prune, reap
 from turnout.store.server.upkeep import order as give_order
@@ -323,10 +323,14 @@ class MySQLStore(Ordered[Bell]):
         bell = self._bell(worker)
         deadline, poll = time.monotonic() + timeout, _POLL_FIRST
         while (left := deadline - time.monotonic()) > 0:
+            began = time.monotonic()
             due = self._until_ready(worker)
             if due <= 0:
+                self._marks.clear()  # it may lie below them
                 return True
-            rang = bell.wait(min(left, due, poll * random.uniform(0.75, 1.25)))
+            # A look walks over what was claimed while somebody keeps an old snapshot: see marks.py.
+            pause = max(poll * random.uniform(0.75, 1.25), SHARE * (time.monotonic() - began))
+            rang = bell.wait(min(left, due, pause))
             if rang and self._woken.pop(worker.epoch, False):
                 return True
             poll = min(poll * 1.5, _POLL_MOST)

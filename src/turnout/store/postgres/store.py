@@ -55,7 +55,7 @@ from turnout.store.recent import Recent
 from turnout.store.server.change import change
 from turnout.store.server.count import count
 from turnout.store.server.fence import new_fence
-from turnout.store.server.marks import Marks
+from turnout.store.server.marks import SHARE, Marks
 from turnout.store.server.outcomes import Batch
 from turnout.store.server.upkeep import heartbeat, prune, reap
 from turnout.store.server.upkeep import order as give_order
@@ -324,10 +324,14 @@ class PostgresStore(Ordered[Bell]):
         with self._lend() as connection:
             connection.execute(self._sql["sleep"], (worker.epoch,))
         while (left := deadline - time.monotonic()) > 0:
+            began = time.monotonic()
             due = self._until_ready(worker)
             if due <= 0:
+                self._marks.clear()  # it may lie below them
                 return True
-            if bell.wait(min(left, due, POLL * random.uniform(0.75, 1.25))):
+            # A look walks over what was claimed while somebody keeps an old snapshot: see marks.py.
+            pause = max(POLL * random.uniform(0.75, 1.25), SHARE * (time.monotonic() - began))
+            if bell.wait(min(left, due, pause)):
                 return True
         return False
 
