@@ -1,11 +1,12 @@
 """Drains and looks on a server that holds many jobs besides: ready ones and scheduled ones.
 
-    python benchmarks/server_depth.py postgresql://postgres@127.0.0.1/bench
-    python benchmarks/server_depth.py redis://127.0.0.1:6379/9 --ready 1000000
+    python benchmarks/server_depth.py 'postgresql://postgres@127.0.0.1/bench?schema=deep' \\
+        'postgresql://postgres@127.0.0.1/bench?schema=empty'
+    python benchmarks/server_depth.py redis://127.0.0.1/9 redis://127.0.0.1/8 --ready 1000000
 
-Fills another queue with ready jobs and with jobs of next year, and measures drains of the bench's
-own queue before (empty) and after (deep), and then how long the looks of an operator take there:
-`count`, the newest page of a queue, the newest of one task, and the first page of dead ones. The
+Fills another queue of the first store with ready jobs and with jobs of next year, unless --filled
+says that it is, and drains the bench's own queue of both stores by turns. Then it looks as an
+operator would: `count`, the newest page of a queue, of one task, of what is ready, of the dead. The
 result goes to benchmarks/results/depth_NAME.json.
 """
 
@@ -78,35 +79,32 @@ def looks(url: str) -> Figures:
     return took
 
 
-def rates(url: str, jobs: int, rounds: int) -> list[int]:
-    return [bench("drain", "--jobs", jobs, "--url", url)["jobs_per_s"] for _ in range(rounds)]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description="Drain beside a deep queue on a server.")
-    parser.add_argument("url", help="of an empty store")
+    parser.add_argument("deep", help="URL of the store that is filled")
+    parser.add_argument("empty", help="URL of an empty store on the same server")
     parser.add_argument("--ready", type=int, default=5_000_000)
     parser.add_argument("--scheduled", type=int, default=1_000_000)
+    parser.add_argument("--filled", action="store_true", help="the first store is filled already")
     parser.add_argument("--jobs", type=int, default=100_000)
-    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--name", help="of the result file; default: the URL's scheme")
     options = parser.parse_args()
-    name = f"depth_{options.name or urlsplit(options.url).scheme}"
+    name = f"depth_{options.name or urlsplit(options.deep).scheme}"
     before = machine()
-    empty = rates(options.url, options.jobs, options.rounds)
-    began = time.monotonic()
-    fill(options.url, options.ready, options.scheduled)
-    filled = time.monotonic() - began
-    deep = rates(options.url, options.jobs, options.rounds)
+    if not options.filled:
+        fill(options.deep, options.ready, options.scheduled)
+    rates: dict[str, list[int]] = {options.empty: [], options.deep: []}
+    for url in (*rates, *reversed(rates), *rates):
+        rates[url].append(bench("drain", "--jobs", options.jobs, "--url", url)["jobs_per_s"])
+    empty, deep = rates.values()
     result = {
         "measure": name,
         "ready_beside": options.ready,
         "scheduled_beside": options.scheduled,
-        "filled_per_s": round((options.ready + options.scheduled) / filled),
         "empty_jobs_per_s": empty,
         "deep_jobs_per_s": deep,
         "deep_of_empty": round(statistics.median(deep) / statistics.median(empty), 3),
-        **looks(options.url),
+        **looks(options.deep),
         "machine": before,
     }
     print(json.dumps(result, indent=2))
