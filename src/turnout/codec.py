@@ -2,7 +2,7 @@
 
 On the wire: an object by parameter name, `{"order_id": 7}`; what `*args` took stands under "*",
 what `**kwargs` took under "**". Only given arguments are written, so that defaults stay the
-task's own. An array is read as positional arguments: programs in other languages may send it.
+task's own. What programs in other languages send is read too: see foreign.py.
 
 Invariant: what `encode` lets through, `decode` of the same signature gives back as the same
 values of the same types; `encode` has tried it. Everything else is refused in the caller's stack.
@@ -20,6 +20,7 @@ import msgspec
 from msgspec.structs import astuple
 
 from turnout.errors import ArgumentError, ConfigError, PayloadTooLarge
+from turnout.foreign import is_foreign, read_foreign_arguments
 from turnout.jsonable import (
     SCALARS,
     dec_hook,
@@ -108,7 +109,7 @@ class Signature:
         try:
             values = astuple(plan.decode(text))
         except Exception as error:  # noqa: BLE001 - models run user code; told in our words
-            values = self._positional(plan, text, error)
+            values = self._foreign(plan, text, error)
         return (values, _NO_KEYWORDS) if plan.simple else plan.spread(values)
 
     def encode_key(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
@@ -152,16 +153,12 @@ class Signature:
             if found is not None:
                 self._refuse(found, None)
 
-    def _positional(self, plan: _Plan, text: str, error: Exception) -> tuple[Any, ...]:
-        if text.lstrip()[:1] != "[":
+    def _foreign(self, plan: _Plan, text: str, error: Exception) -> tuple[Any, ...]:
+        if not is_foreign(text):
             self._unreadable(error)
         try:
-            values = msgspec.json.decode(text, type=list[msgspec.Raw])
-            named: dict[str, Any] = dict(zip(plan.positional, values, strict=False))
-            rest = values[len(plan.positional) :]
-            if rest:
-                named[_STAR] = rest  # an unknown field, and so an error, where there is no *args
-            return astuple(plan.decode(encode_json(named)))
+            into = (self._signature, plan.wire, plan.struct, plan.decode)
+            return astuple(read_foreign_arguments(text, *into))
         except Exception as trouble:  # noqa: BLE001 - told in our words
             self._unreadable(trouble)
 
@@ -241,13 +238,14 @@ class _Plan:
         kinds = tuple(hints[name] for name in self.positional)
         safe = self.simple and all(kind in (int, str, bool) for kind in kinds)
         self.exact = kinds if safe else None
-        self.decode = self._decoder(parameters, hints)
+        self.struct = self._struct(parameters, hints)
+        self.decode = msgspec.json.Decoder(self.struct, dec_hook=dec_hook).decode
 
-    def _decoder(
+    def _struct(
         self, parameters: tuple[inspect.Parameter, ...], hints: Mapping[str, Any]
-    ) -> Callable[[str | bytes], msgspec.Struct]:
+    ) -> type[msgspec.Struct]:
         # Fields are a0, a1, ... renamed: a parameter may bear any name that a struct reserves.
-        struct = msgspec.defstruct(
+        return msgspec.defstruct(
             "Arguments",
             [_field(f"a{at}", one, hints[one.name]) for at, one in enumerate(parameters)],
             rename={f"a{at}": name for at, name in enumerate(self.names)},
@@ -255,7 +253,6 @@ class _Plan:
             kw_only=True,
             gc=False,
         )
-        return msgspec.json.Decoder(struct, dec_hook=dec_hook).decode
 
     def spread(self, values: tuple[Any, ...]) -> Arguments:
         """Return a struct's values as a call's arguments."""

@@ -23,6 +23,8 @@ from typing import Literal, NewType, Self
 
 import msgspec
 
+from turnout.terms import Terms
+
 JobId = NewType("JobId", str)
 Struct = msgspec.Struct
 
@@ -87,6 +89,7 @@ class LeasedJob(Struct, frozen=True, gc=False):
     trail: str | None  # a Trail as JSON; None while nothing has gone wrong yet
     unique: str | None  # the key it holds until it finishes
     fence: int  # the lease
+    terms: Terms | None = None  # what the job itself says of its retries
 
 
 class AttemptRecord(Struct, frozen=True, omit_defaults=True):

@@ -224,7 +224,9 @@ class _Failure:
 
     def _decide(self, error: BaseException) -> Decision:
         plan, counts = self.plan, self.history.counts
-        return plan.policy.decide(error, self.job.attempt, counts, self.now, plan.rng)
+        decision = plan.policy.decide(error, self.job.attempt, counts, self.now, plan.rng)
+        terms = self.job.leased.terms
+        return decision if terms is None else terms.narrow(decision, self.job.attempt, self.now)
 
     def _ended(self, state: EndState, reason: str, counts: dict[str, int] | None = None) -> Outcome:
         entry = self._entry(state.value)

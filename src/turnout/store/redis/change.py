@@ -17,7 +17,8 @@ from turnout.job import Action, JobFilter, JobId, State, Trail
 from turnout.store.redis import scripts
 from turnout.store.redis.enqueue import pack
 from turnout.store.redis.moves import back, over
-from turnout.store.redis.payload import End, decode_trail, encode, read, rewritten
+from turnout.store.redis.own import End, decode_trail, encode
+from turnout.store.redis.payload import read, rewritten
 from turnout.store.redis.places import Seen, trace_of
 from turnout.store.redis.records import select
 

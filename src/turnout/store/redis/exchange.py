@@ -19,7 +19,8 @@ from turnout.job import Exchanged, JobId
 from turnout.store.redis import scripts
 from turnout.store.redis.enqueue import pack
 from turnout.store.redis.moves import Move, is_plain, settling, stopped
-from turnout.store.redis.payload import encode, leased, read
+from turnout.store.redis.own import encode
+from turnout.store.redis.payload import leased, read
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -87,6 +88,7 @@ class Batch:
         for one, text in zip(rest, answers[1:], strict=True):
             if text is not None:
                 moves.append(settling(one, text, read(text).own, epoch, worker))
+        moves.reverse()  # what goes to the front of a list goes there last first
         there = {move[0] for move in moves}
         gone = {one.job.id for one in rest} - there
         self.outcomes = [one for one in self.outcomes if one.job.id not in gone]

@@ -101,7 +101,11 @@ end
 local function line_up(queue, id, at, priority, payload)
   local list = 'queue:' .. queue
   call('SADD', 'queues', queue)
-  if at == nil then call('LPUSH', list, payload) return end
+  if at == nil then
+    call('HDEL', K .. 'jobs', id)
+    call('LPUSH', list, payload)
+    return
+  end
   call('HSET', K .. 'jobs', id, string.format('q|%.6f|%d|%s', at, priority, queue))
   if priority == 0 then
     local last = call('LINDEX', list, 0)
@@ -120,6 +124,18 @@ local function line_up(queue, id, at, priority, payload)
   call('ZADD', K .. 'ready:' .. queue, -priority, ready_member(at, id, payload))
 end
 
+-- Returns a payload that says when it came to its queue: Sidekiq's pages tell the latency by that.
+-- Where such a member is there already it is replaced if it can be told from one in the arguments.
+local function arrived(payload, now)
+  local stamp = string.format('"enqueued_at":%.6f', now)
+  local first = string.find(payload, '"enqueued_at":', 1, true)
+  local ok, job = pcall(cjson.decode, first and payload or '{}')
+  if not ok or string.sub(payload, -1) ~= '}' then return payload end
+  if job.enqueued_at == nil then return string.sub(payload, 1, -2) .. ',' .. stamp .. '}' end
+  local changed, n = string.gsub(payload, '"enqueued_at":[%d.]+', stamp)
+  return n == 1 and changed or payload
+end
+
 -- Moves what is due to its queue: at most `most` of each set. Between ZREM and the place there is no
 -- moment at which a crash could lose it: a script is one entry of the append-only file.
 local function promote(now, most)
@@ -130,7 +146,7 @@ local function promote(now, most)
       local id, at, priority, queue = head(payload)
       if id then
         add('scheduled', queue, -1)
-        line_up(queue, id, at, priority, payload)
+        line_up(queue, id, at, priority, arrived(payload, now))
       else
         call('ZADD', 'dead', now, payload)
       end
@@ -204,8 +220,13 @@ function putters.back(id, to, now)
     call('ZADD', set, string.format('%.6f', at), payload)
     call('HSET', K .. 'jobs', id, string.format('%s|%.6f', set, at))
     add('scheduled', queue, 1)
-  else
+  elseif priority then
     line_up(queue, id, at, priority, payload)
+    ring(queue, 1)
+  else
+    call('SADD', 'queues', queue)
+    call('HDEL', K .. 'jobs', id)
+    call(to[7] and 'RPUSH' or 'LPUSH', 'queue:' .. queue, payload)
     ring(queue, 1)
   end
 end

@@ -79,7 +79,7 @@ end
 for _, id in ipairs(ARGV) do
   local hint = call('HGET', K .. 'jobs', id)
   if not hint then
-    local _ = in_leases(id)  -- another's job, running here
+    local _ = in_leases(id) or in_traces(id)  -- another's job, running here or done
   elseif hint == 'record' then
     local text = call('HGET', K .. 'record', id)
     if text then found(id, 'record', '', '', text) end

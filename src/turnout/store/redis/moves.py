@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from turnout.job import JobId, State
-from turnout.store.redis.payload import End, Own, decode_trail, failure_members, rewritten
+from turnout.store.redis.own import End, Own, decode_trail
+from turnout.store.redis.payload import failure_members, rewritten
 
 if TYPE_CHECKING:
     from turnout.job import LeasedJob, Outcome
@@ -20,10 +21,15 @@ Move = tuple[JobId, tuple[Any, ...], tuple[Any, ...], str | bool]
 STOPPED = "cancelled while it ran"
 
 
-def back(own: Own, text: bytes, *, retrying: bool) -> tuple[Any, ...]:
-    """Put it back in line, or among what waits for its time."""
+def back(own: Own, text: bytes, *, retrying: bool, first: bool = False) -> tuple[Any, ...]:
+    """Put it back in line, or among what waits for its time.
+
+    Another's job has no place in our order: it goes to the list's end, or with `first` back to its
+    front.
+    """
     where = "retry" if retrying else "schedule"
-    return ("back", own.queue, own.priority, own.run_at, text.decode(), where)
+    priority = False if own.foreign else own.priority
+    return ("back", own.queue, priority, own.run_at, text.decode(), where, first)
 
 
 def over(own: Own, text: bytes) -> tuple[Any, ...]:
@@ -54,9 +60,10 @@ def settling(outcome: Outcome, text: bytes, own: Own, epoch: str, worker: str) -
     if outcome.state is State.QUEUED:
         if outcome.run_at is not None:
             own = replace(own, run_at=outcome.run_at)
-        members = _failed(outcome) if outcome.error else {}
         if outcome.run_at is None and outcome.trail is None:
-            return (job.id, source, back(own, text, retrying=False), False)
+            return (job.id, source, back(own, text, retrying=False, first=True), False)
+        # It arrives in its queue anew, and the script that moves it there says when.
+        members = {**(_failed(outcome) if outcome.error else {}), "enqueued_at": None}
         to = back(own, rewritten(text, own, **members), retrying=bool(outcome.error))
         return (job.id, source, to, False)
     success = outcome.state is State.SUCCEEDED

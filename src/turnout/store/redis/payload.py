@@ -6,7 +6,8 @@
 
 A task's arguments have names, so they are one object in `args`. The invariant: the first four
 members of ours stand in this order, without white space, because scripts read them by a pattern;
-members that we do not know are kept as they are, byte by byte.
+members that we do not know are kept as they are, byte by byte. What another program wrote is read
+by foreign.py.
 """
 
 from __future__ import annotations
@@ -19,61 +20,31 @@ from typing import Any
 import msgspec
 from msgspec import Raw, field
 
-from turnout.job import AttemptRecord, JobId, JobRecord, LeasedJob, NewJob, State, Trail
-
-encode = msgspec.json.encode
-decode_trail = msgspec.json.Decoder(Trail).decode
-_MILLISECONDS = 100_000_000_000  # Sidekiq 8 writes integers of milliseconds, others float seconds
-
-
-class End(msgspec.Struct, array_like=True, frozen=True):
-    """How a job ended."""
-
-    state: State
-    started_at: float | None
-    finished_at: float
-    worker: str | None
-    error: str | None
-    reason: str | None
-    result: str | None
-    keep_until: float | None = None
-
-
-class Own(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """What Sidekiq has no word for."""
-
-    run_at: float = 0.0
-    priority: int = 0
-    queue: str = ""
-    attempt: int = 0
-    crashes: int = 0
-    expires_at: float | None = None
-    context: str | None = None
-    trail: str | None = None
-    unique: tuple[str, str] | None = None  # key, until
-    end: End | None = None
+from turnout.job import AttemptRecord, JobId, JobRecord, LeasedJob, NewJob, State
+from turnout.store.redis.foreign import foreign_rewritten, read_foreign
+from turnout.store.redis.own import Own, decode_trail, encode, seconds, without_head
+from turnout.terms import Terms
 
 
 class Payload(msgspec.Struct, kw_only=True):
-    """The members that we read."""
+    """The members that we read of every job."""
 
     jid: str
     task: str = field(name="class", default="")
-    queue: str = "default"
     args: Raw = Raw(b"[]")
     turnout: Own | None = None
     created_at: float | None = None
-    enqueued_at: float | None = None
-    retry_count: int | None = None
 
-    @property
-    def own(self) -> Own:
-        """Our part; of another's job, what can be told."""
-        if self.turnout is not None:
-            return self.turnout
-        attempt = 0 if self.retry_count is None else self.retry_count + 1
-        at = seconds(self.enqueued_at) or seconds(self.created_at) or 0.0
-        return Own(run_at=at, queue=self.queue, attempt=attempt)
+
+class Told(msgspec.Struct, frozen=True):
+    """What a payload tells of its job, whoever wrote it."""
+
+    jid: str
+    task: str
+    args: str
+    own: Own
+    created_at: float
+    terms: Terms | None = None
 
 
 _decode = msgspec.json.Decoder(Payload).decode
@@ -81,16 +52,21 @@ _decode_many = msgspec.json.Decoder(list[Payload]).decode
 _members = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
-def seconds(time: float | None) -> float | None:
-    """Return a time in seconds, whichever way Sidekiq wrote it."""
-    if time is None:
-        return None
-    return time / 1000 if time > _MILLISECONDS else time
+def read(text: bytes) -> Told:
+    """Return what a payload tells; raises msgspec.DecodeError for what is none."""
+    payload = _decode(text)
+    own = payload.turnout
+    if own is None or not own.queue:
+        return _read_foreign(text)
+    args = bytes(payload.args)[1:-1].decode() or "{}"
+    return Told(payload.jid, payload.task, args, own, seconds(payload.created_at) or own.run_at)
 
 
-def read(text: bytes) -> Payload:
-    """Return a payload; raises msgspec.DecodeError for what is none."""
-    return _decode(text)
+def _read_foreign(text: bytes) -> Told:
+    found, task, args = read_foreign(text)
+    own = found.own()
+    created = seconds(found.created_at) or own.run_at
+    return Told(found.jid, task, args, own, created, found.terms())
 
 
 # ---- leasing
@@ -99,8 +75,11 @@ def read(text: bytes) -> Payload:
 def leased(texts: Sequence[bytes], fence: int) -> list[LeasedJob]:
     """Return the jobs of a lease; all payloads are decoded in one go."""
     found: list[LeasedJob] = []
-    for payload in _decode_many(b"[" + b",".join(texts) + b"]"):
-        own = payload.turnout or payload.own
+    for text, payload in zip(texts, _decode_many(b"[" + b",".join(texts) + b"]"), strict=True):
+        own = payload.turnout
+        if own is None or not own.queue:
+            found.append(_leased_foreign(text, fence))
+            continue
         unique = own.unique
         found.append(
             LeasedJob(
@@ -121,6 +100,28 @@ def leased(texts: Sequence[bytes], fence: int) -> list[LeasedJob]:
             )
         )
     return found
+
+
+def _leased_foreign(text: bytes, fence: int) -> LeasedJob:
+    told = _read_foreign(text)
+    own = told.own
+    return LeasedJob(
+        JobId(told.jid),
+        told.task,
+        own.queue,
+        told.args,
+        own.priority,
+        own.attempt,
+        own.crashes,
+        told.created_at,
+        own.run_at,
+        own.expires_at,
+        own.context,
+        own.trail,
+        None,
+        fence,
+        told.terms,
+    )
 
 
 # ---- enqueueing
@@ -159,6 +160,8 @@ def _quoted(name: str) -> str:
 
 def rewritten(text: bytes, own: Own, **members: Any) -> bytes:
     """Return a payload with our part anew and some members set, or removed where None."""
+    if own.foreign:
+        return foreign_rewritten(text, own, members)
     kept = _members(text)
     jid = kept.pop("jid")
     kept.pop("turnout", None)
@@ -169,7 +172,7 @@ def rewritten(text: bytes, own: Own, **members: Any) -> bytes:
             kept[name] = Raw(encode(value))
     front = encode((own.run_at, own.priority, own.queue))[1:-1]
     run_at, priority, queue = front.split(b",", 2)
-    more = encode(msgspec.structs.replace(own, run_at=0.0, priority=0, queue=""))[1:-1]
+    more = encode(without_head(own))[1:-1]
     head = b'{"jid":%b,"turnout":{"run_at":%b,"priority":%b,"queue":%b%b}' % (
         bytes(jid), run_at, priority, queue, b"," + more if more else b"",
     )  # fmt: skip
@@ -196,8 +199,8 @@ def failure_members(entry: AttemptRecord, attempt: int, first_at: float) -> dict
 
 def record_of(text: bytes, state: State = State.QUEUED, **more: Any) -> JobRecord:
     """Return what a payload tells; raises msgspec.DecodeError for what is none."""
-    payload = _decode(text)
-    own = payload.own
+    told = read(text)
+    own = told.own
     attempts = decode_trail(own.trail).attempts if own.trail else ()
     end = own.end
     if end is not None and state.is_final:
@@ -214,15 +217,15 @@ def record_of(text: bytes, state: State = State.QUEUED, **more: Any) -> JobRecor
     elif attempts and own.attempt:
         more["error"] = attempts[-1].error
     return JobRecord(
-        id=JobId(payload.jid),
-        task=payload.task,
+        id=JobId(told.jid),
+        task=told.task,
         queue=own.queue,
         state=state,
-        args=bytes(payload.args)[1:-1].decode() or "{}",
+        args=told.args,
         priority=own.priority,
         attempt=own.attempt,
         crashes=own.crashes,
-        enqueued_at=seconds(payload.created_at) or own.run_at,
+        enqueued_at=told.created_at,
         run_at=own.run_at,
         expires_at=own.expires_at,
         context=own.context,

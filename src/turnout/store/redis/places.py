@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from turnout.job import JobFilter, JobId, JobRecord, State
 from turnout.store.redis import scripts
@@ -72,9 +73,22 @@ def in_ready(link: Link, queue: str) -> Iterator[Seen]:
 
 def ahead(link: Link, name: str) -> Iterator[Seen]:
     """Yield what waits for its time, in `schedule` or in `retry`."""
-    for text in _ranges(link, "ZREVRANGE", name):
-        for seen in _see(text, ()):
-            yield seen._replace(source=("ahead", name, seen.record.queue, text.decode()))
+    start = 0
+    while page := link.run("ZREVRANGE", name, start, start + PAGE - 1, "WITHSCORES"):
+        for text, score in zip(page[::2], page[1::2], strict=True):
+            yield from _ahead(text, name, score)
+        if len(page) < 2 * PAGE:
+            return
+        start += PAGE
+
+
+def _ahead(text: bytes, name: str, score: bytes | None) -> Iterator[Seen]:
+    """Yield a waiting job; its time is its score, of which another's payload says nothing."""
+    for seen in _see(text, ()):
+        record = seen.record
+        due = record.run_at if score is None else float(score)
+        source = ("ahead", name, record.queue, text.decode())
+        yield Seen(replace(record, run_at=due), source, text)
 
 
 def dead(link: Link) -> Iterator[Seen]:
@@ -211,8 +225,7 @@ def _located(link: Link, job_id: JobId, found: Sequence[bytes]) -> Iterator[Seen
     elif place == b"ready":
         yield from _see(text, ("ready", one.decode(), two.decode()))
     elif place in {b"schedule", b"retry"}:
-        for seen in _see(text, ()):
-            yield seen._replace(source=("ahead", place.decode(), seen.record.queue, text.decode()))
+        yield from _ahead(text, place.decode(), link.run("ZSCORE", place, text))
     elif place == b"dead":
         yield from _dead(text)
     elif place == b"record":

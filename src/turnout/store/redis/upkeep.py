@@ -24,7 +24,8 @@ from turnout.job import (
 from turnout.store.redis import scripts
 from turnout.store.redis.enqueue import pack
 from turnout.store.redis.moves import STOPPED, Move, back, over
-from turnout.store.redis.payload import End, Own, decode_trail, encode, read, rewritten
+from turnout.store.redis.own import End, Own, decode_trail, encode
+from turnout.store.redis.payload import read, rewritten
 
 if TYPE_CHECKING:
     from turnout.store.redis.connection import Link
@@ -174,7 +175,7 @@ def _returned(held: Held, now: float) -> Move:
     own = read(held.text).own
     if held.asked:
         return _stopped(held, own, now)
-    return (held.id, _source(held, own), back(own, held.text, retrying=False), False)
+    return (held.id, _source(held, own), back(own, held.text, retrying=False, first=True), False)
 
 
 class _Policies:
@@ -207,6 +208,6 @@ def _crashed(
         own = replace(own, end=End(state, None, now, None, None, reason, None))
         move = (held.id, _source(held, own), over(own, rewritten(held.text, own)), False)
     else:
-        to = back(own, rewritten(held.text, own), retrying=False)
+        to = back(own, rewritten(held.text, own), retrying=False, first=True)
         move = (held.id, _source(held, own), to, False)
     return move, Reaped(held.id, payload.task, own.queue, own.crashes, state)
