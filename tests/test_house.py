@@ -56,6 +56,7 @@ FLOORS = {
     "turnout.events": 2,
     "turnout.decorator": 2,
     "turnout.within": 2,
+    "turnout.sidekiq": 2,
     # the process that works
     "turnout.worker": 3,
     # surfaces, each optional
@@ -111,6 +112,7 @@ LONG_FILES: dict[str, str] = {
     "store/mysql/store.py": "as store/sqlite/store.py",
     "worker/threads.py": "the states of a thread and of its timeout, told in one place",
     "store/sharded/store.py": "as store/sqlite/store.py",
+    "store/redis/store.py": "as store/sqlite/store.py",
 }
 
 # Functions with more than six parameters, self not counted: each is a list of options to a user.

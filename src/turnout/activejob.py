@@ -12,12 +12,13 @@ ever constructed but the values named here.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal, InvalidOperation
 from math import isfinite
-from typing import Any
-from urllib.parse import quote, unquote, urlsplit
+from typing import Any, Self
+from urllib.parse import quote, unquote
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -33,6 +34,7 @@ MARK = "_aj_arguments"  # ours, for arguments on their way from a store to a tas
 _GLOBAL_ID, _SERIALIZED, _KEYWORDS = "_aj_globalid", "_aj_serialized", "_aj_ruby2_keywords"
 _SYMBOL_KEYS, _INDIFFERENT = "_aj_symbol_keys", "_aj_hash_with_indifferent_access"
 _RESERVED = frozenset({_GLOBAL_ID, _SERIALIZED, _KEYWORDS, _SYMBOL_KEYS, _INDIFFERENT})
+_GID = re.compile(r"gid://[^/\s]+/[^/\s]+/\S+")
 _PREFIX = "ActiveJob::Serializers::"
 
 
@@ -53,31 +55,58 @@ class Range(msgspec.Struct, frozen=True):
     exclude_end: bool = False
 
 
-class GlobalID(msgspec.Struct, frozen=True):
-    """Rails' name of a record, `gid://app/Model/id`; what it means is the task's to know."""
+class GlobalID(str):
+    """Rails' name of a record, `gid://app/Model/id`; what it means is the task's to know.
 
-    app: str
-    model: str
-    id: str
-    uri: str
+    It is text, so a parameter that takes a `str` takes it too. Raises ArgumentError for other text.
+    """
 
-    def __str__(self) -> str:
-        return self.uri
+    __slots__ = ()
 
-    @classmethod
-    def parse(cls, uri: str) -> GlobalID:
-        """Read `gid://app/Model/id`. Raises ArgumentError for anything else."""
-        parts = urlsplit(uri)
-        model, slash, key = parts.path.removeprefix("/").partition("/")
-        if parts.scheme != "gid" or not (parts.netloc and model and slash and key):
+    def __new__(cls, uri: str) -> Self:  # noqa: D102
+        if not _GID.fullmatch(uri):
             msg = f"a GlobalID is written gid://app/Model/id, got {uri!r:.200}"
             raise ArgumentError(msg)
-        return cls(parts.netloc, model, unquote(key), uri)
+        return super().__new__(cls, uri)
 
     @classmethod
     def of(cls, app: str, model: str, key: object) -> GlobalID:
         """Make one from its parts."""
-        return cls(app, model, str(key), f"gid://{app}/{model}/{quote(str(key), safe='/')}")
+        return cls(f"gid://{app}/{model}/{quote(str(key), safe='/')}")
+
+    def __repr__(self) -> str:
+        return f"GlobalID({str.__repr__(self)})"
+
+    @property
+    def uri(self) -> str:
+        """The whole of it, as plain text."""
+        return str.__str__(self)
+
+    @property
+    def app(self) -> str:
+        """The application that the record belongs to."""
+        return self.split("/", 4)[2]
+
+    @property
+    def model(self) -> str:
+        """The record's class, in Ruby's words."""
+        return self.split("/", 4)[3]
+
+    @property
+    def id(self) -> str:
+        """The record's key, as text; a composite one has slashes."""
+        return unquote(self.split("/", 4)[4].partition("?")[0])
+
+    # What jsonable.py asks of a type that is none of JSON's own.
+
+    @classmethod
+    def model_validate(cls, value: object) -> GlobalID:
+        """Read one from JSON's text, or take one."""
+        return cls(str(value))
+
+    def model_dump(self, **_options: object) -> str:
+        """Return its text."""
+        return self.uri
 
 
 # ---- reading
@@ -117,7 +146,7 @@ def _read(value: Any, path: str) -> Any:
     if not isinstance(value, dict):
         return value
     if value.keys() == {_GLOBAL_ID}:
-        return GlobalID.parse(str(value[_GLOBAL_ID]))
+        return GlobalID(str(value[_GLOBAL_ID]))
     name = value.get(_SERIALIZED)
     reader = _READERS.get(name.removeprefix(_PREFIX)) if isinstance(name, str) else None
     if reader is None:
@@ -157,15 +186,6 @@ _READERS: dict[str, Callable[[dict[str, Any], str], Any]] = {
         bool(value["exclude_end"]),
     ),
 }
-
-
-def plain(value: Any) -> Any:
-    """Return the same with each GlobalID as its text, for who takes a `str`."""
-    if isinstance(value, GlobalID):
-        return value.uri
-    if isinstance(value, list):
-        return [plain(one) for one in value]
-    return {key: plain(one) for key, one in value.items()} if isinstance(value, dict) else value
 
 
 # ---- writing

@@ -33,12 +33,14 @@ from turnout.within import Within, connection_of
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable, Iterator, Sequence
     from datetime import timedelta
+    from typing import Unpack
 
     from turnout.backoff import WaitLike
     from turnout.crash import OnCrash
     from turnout.isolation import Isolate
     from turnout.job import JobId
     from turnout.retry import Rule
+    from turnout.sidekiq import RubyJob, SidekiqOptions
     from turnout.store.protocol import Store
     from turnout.task import P, PreparedJob, R
 
@@ -208,6 +210,43 @@ class Turnout:
             if wanted and done:
                 self.events.emit(JobEnqueued(chosen.id, chosen.task, chosen.queue))
         return handles
+
+    def record_by(
+        self, enqueue: Callable[[list[NewJob]], Sequence[JobId | None]], jobs: list[NewJob]
+    ) -> list[Job[Any]]:
+        """Record jobs by another verb than the store's `enqueue`, with middleware and events."""
+        shaped, kept = self._shaped(jobs)
+        return self._handles(jobs, shaped, enqueue(kept) if kept else ())
+
+    # ---- Ruby
+
+    @overload
+    def sidekiq(
+        self, name: str, stub: Callable[P, object], /, **options: Unpack[SidekiqOptions]
+    ) -> RubyJob[P]: ...
+    @overload
+    def sidekiq(self, name: str, /, **options: Unpack[SidekiqOptions]) -> RubyJob[...]: ...
+    def sidekiq(self, name: str, stub: Any = None, /, **options: Any) -> RubyJob[Any]:
+        """Return a job class of Ruby's Sidekiq, to enqueue for; options as for `RubyJob.using`.
+
+        `stub` is a function with the signature of its `perform`. An enqueue raises ConfigError on a
+        store that is not Redis.
+        """
+        from turnout.sidekiq import RubyJob
+
+        return RubyJob(self, name, stub, options)
+
+    @overload
+    def active_job(
+        self, name: str, stub: Callable[P, object], /, **options: Unpack[SidekiqOptions]
+    ) -> RubyJob[P]: ...
+    @overload
+    def active_job(self, name: str, /, **options: Unpack[SidekiqOptions]) -> RubyJob[...]: ...
+    def active_job(self, name: str, stub: Any = None, /, **options: Any) -> RubyJob[Any]:
+        """Return a job class of Rails' Active Job on Sidekiq, to enqueue for; as `sidekiq`."""
+        from turnout.sidekiq import RubyJob
+
+        return RubyJob(self, name, stub, options, rails=True)
 
     def enqueue_many(self, prepared: Iterable[PreparedJob[Any]]) -> list[Job[Any]]:
         """Record many jobs, a thousand a transaction, reading `prepared` lazily.

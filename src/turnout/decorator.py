@@ -68,6 +68,7 @@ class TaskMaker:
             transactional=transactional,
             isolate=as_isolate(isolate, memory),
             on_crash=on_crash,
+            queue_given=queue is not None,
         )
         _check_options(self._options)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from turnout.activejob import MARK, plain, read_arguments
+from turnout.activejob import MARK, read_arguments
 from turnout.jsonable import dec_hook, encode_json
 
 if TYPE_CHECKING:
@@ -46,10 +46,7 @@ def read_foreign_arguments(
     if text.startswith(_HEAD):
         args, kwargs = read_arguments(msgspec.json.decode(text)[MARK])
         named = _bound(signature, wire, args, kwargs)
-        try:
-            return msgspec.convert(named, struct, dec_hook=dec_hook)
-        except msgspec.ValidationError:
-            return msgspec.convert(plain(named), struct, dec_hook=dec_hook)
+        return msgspec.convert(named, struct, dec_hook=dec_hook)
     named = _bound(signature, wire, _decode_list(text), {})
     return decode(encode_json(named))
 

@@ -220,6 +220,7 @@ class Want(Struct, frozen=True):
 
     queues: tuple[tuple[str, int], ...]
     limit: int
+    implied: frozenset[str] = frozenset()  # of these, what nobody named: as "*", never Ruby's
 
 
 class Exchanged(Struct, frozen=True):
@@ -228,9 +229,7 @@ class Exchanged(Struct, frozen=True):
     settled: list[JobId]
     leased: list[LeasedJob]
     lost: bool = False
-    away: frozenset[JobId] = (
-        frozenset()
-    )  # not settled: what holds them cannot be reached, ask again
+    away: frozenset[JobId] = frozenset()  # not settled: their store is away, ask again
 
 
 class WorkerInfo(Struct, frozen=True, kw_only=True):
@@ -350,10 +349,7 @@ class JobFilter(Struct, frozen=True, kw_only=True):
 
 
 class QueueStats(Struct, frozen=True, kw_only=True):
-    """One queue's numbers, from maintained counters.
-
-    `oldest_at` is the `run_at` of its oldest ready job.
-    """
+    """One queue's numbers, from maintained counters."""
 
     queue: str
     paused: bool = False
@@ -364,8 +360,9 @@ class QueueStats(Struct, frozen=True, kw_only=True):
     dead: int = 0
     discarded: int = 0
     cancelled: int = 0
-    oldest_at: float | None = None
+    oldest_at: float | None = None  # the `run_at` of its oldest ready job
     per_minute: int = 0  # finished within the last 60 s
+    foreign: bool = False  # another program's on the same server: served only by its name
 
 
 class Retention(Struct, frozen=True, kw_only=True):

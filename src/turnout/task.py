@@ -50,6 +50,7 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
     transactional: bool | Callable[[], AbstractContextManager[Any]] = False
     isolate: Isolate | None = None
     on_crash: OnCrash = "rerun"
+    queue_given: bool = False  # not the application's default
 
 
 class CallOptions(msgspec.Struct, frozen=True, kw_only=True):

@@ -142,7 +142,7 @@ def test_what_ran_and_failed_is_counted_where_sidekiq_counts(store, raw):
 def test_a_job_of_rubys_is_leased(store, raw, times):
     push(raw, sidekiq_job(**times))
     open_epoch(store)
-    [job] = lease(store)
+    [job] = lease(store, "default")
     assert (job.id, job.task, job.queue) == (f"{1:024x}", "HardJob", "default")
     assert (job.enqueued_at, job.run_at) == (1_699_999_000.123, 1_699_999_000.456)
     assert store.exchange("e1", [succeeded(job)], None, now=T).settled == [job.id]
@@ -152,20 +152,20 @@ def test_members_that_we_do_not_know_come_through_a_retry_untouched(store, raw):
     job = sidekiq_job(cattr={"user": 7}, tags=["vip"], bid=None)
     push(raw, job)
     open_epoch(store)
-    [leased] = lease(store)
+    [leased] = lease(store, "default")
     store.exchange("e1", [retried(leased, run_at=T + 60)], None, now=T)
     after = json.loads(raw.zrange("retry", 0, -1)[0])
     del job["enqueued_at"]  # it will come to its queue anew
     assert {name: after[name] for name in job} == job
     open_epoch(store, now=T + 60)
-    [again] = lease(store, now=T + 60)
+    [again] = lease(store, "default", now=T + 60)
     assert (again.id, again.attempt) == (job["jid"], 1)
 
 
 def test_a_job_that_ruby_has_retried_knows_its_attempts(store, raw):
     push(raw, sidekiq_job(retry_count=2))
     open_epoch(store)
-    assert lease(store)[0].attempt == 3
+    assert lease(store, "default")[0].attempt == 3
 
 
 def test_jobs_that_ruby_has_scheduled_are_promoted_and_counted(store, raw):
@@ -215,7 +215,7 @@ def test_ten_thousand_jobs_in_one_pipeline_are_drained(store, raw):
     pipe.execute()
     open_epoch(store)
     seen: list[str] = []
-    while leased := store.exchange("e1", [], want(room=500, limit=500), now=T).leased:
+    while leased := store.exchange("e1", [], want("default", room=500, limit=500), now=T).leased:
         seen += [job.id for job in leased]
         assert len(store.exchange("e1", list(map(succeeded, leased)), None, now=T).settled) == len(
             leased

@@ -60,3 +60,13 @@ async def shop(connection: object) -> None:
         await plain.aenqueue("seven")  # E:
     async with jobs.within():  # E:
         pass
+
+
+def ruby_stub(order_id: int, note: str = "") -> None: ...
+
+
+hard = jobs.sidekiq("HardJob", ruby_stub)
+hard.enqueue("seven")  # E:
+hard.enqueue()  # E:
+hard.using(dely=5)  # E:
+jobs.sidekiq("HardJob", ruby_stub, retry="often")  # E:

@@ -65,3 +65,12 @@ async def shop(connection: object) -> None:
     async with jobs.within(connection):
         assert_type(await plain.aenqueue(1), Job[float])
     assert_type(await plain.using(within=connection).aenqueue(1), Job[float])
+
+
+def ruby_stub(order_id: int, note: str = "") -> None: ...
+
+
+hard = jobs.sidekiq("HardJob", ruby_stub, queue="ruby", retry=5)
+hard.enqueue(1, note="x")
+hard.using(delay=timedelta(seconds=5), tags=["vip"]).enqueue(1)
+jobs.active_job("CleanupJob").enqueue(1, "anything", at=2)

@@ -20,7 +20,7 @@ Room is left, and nothing built yet, for `mark` and `unmark` (expiring marks und
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol, runtime_checkable
 
@@ -222,5 +222,25 @@ class HearsOrders(Protocol):
         """Tell, without a round trip, whether orders may wait for this worker since the last look.
 
         May say so for nothing, and may miss one: the next heartbeat brings them in any case.
+        """
+        ...
+
+
+@runtime_checkable
+class SpeaksSidekiq(Protocol):
+    """What a store adds that keeps jobs where Ruby's Sidekiq does. Workers never need it."""
+
+    def push(
+        self,
+        jobs: Sequence[tuple[NewJob, Mapping[str, Any]]],
+        *,
+        within: object = None,
+        now: float | None = None,
+    ) -> list[JobId]:
+        """Record jobs for Ruby, all or none; ids in the same order.
+
+        `args` is here a JSON array, `task` the Ruby class. The mapping holds further members of
+        Sidekiq's payload, such as `retry`, and may name another `class`. What a NewJob has beyond
+        its queue and `run_at`, Sidekiq has no word for. A repeated push makes a double.
         """
         ...

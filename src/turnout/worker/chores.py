@@ -79,7 +79,7 @@ class Chores:
             name=crew.name,
             host=self._host,
             pid=os.getpid(),
-            queues=tuple(spec.name for spec in self._options.queues) or ("*",),
+            queues=crew.fetcher.named,
             concurrency=slots,
             started_at=self.started,
             running=len(crew.running),

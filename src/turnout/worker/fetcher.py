@@ -52,6 +52,8 @@ class Fetcher:
         self._store = app.store
         self._settler = settler
         self._specs = specs or (QueueSpec("*"),)
+        self._implied = frozenset(spec.name for spec in self._specs if spec.implied)
+        self.named = tuple(spec.name for spec in self._specs if not spec.implied)
         self._rng = random.Random()
         self._lock = threading.Lock()
         self._ahead = 0
@@ -111,7 +113,7 @@ class Fetcher:
             else:
                 self.limited = True
         self._asked = limit
-        return Want(tuple(rooms), limit)
+        return Want(tuple(rooms), limit, self._implied)
 
     def wanted(self, room: Callable[[str | None], int]) -> int:
         """Return how many jobs the next lease could bring; none or less: it is not worth a trip."""

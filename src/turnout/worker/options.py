@@ -20,11 +20,15 @@ _SPEC = re.compile(r"(?P<name>[^=@]+)(=(?P<weight>\d+))?(@(?P<limit>\d+))?")
 
 @dataclass(frozen=True, slots=True)
 class QueueSpec:
-    """One queue to serve: by `weight` if given, at most `limit` of its jobs at a time."""
+    """One queue to serve: by `weight` if given, at most `limit` of its jobs at a time.
+
+    `implied`: nobody named it, it is a default.
+    """
 
     name: str
     weight: int | None = None
     limit: int | None = None
+    implied: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,8 +134,12 @@ def every_queue(tasks: Iterable[Task[Any, Any, Any]]) -> tuple[QueueSpec, ...]:
 
     The queues that tasks name stand apart, so that each is leased from by its own kind of slot.
     """
-    names = sorted({task.options.queue for task in tasks})
-    return tuple(QueueSpec(name, weight=1) for name in (*names, "*"))
+    given: dict[str, bool] = {}
+    for task in tasks:
+        queue = task.options.queue
+        given[queue] = given.get(queue, False) or task.options.queue_given
+    specs = [QueueSpec(name, weight=1, implied=not given[name]) for name in sorted(given)]
+    return (*specs, QueueSpec("*", weight=1))
 
 
 def serving_order(specs: tuple[QueueSpec, ...], rng: random.Random) -> list[QueueSpec]:

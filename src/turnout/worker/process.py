@@ -229,8 +229,12 @@ class WorkerProcess:
     def _is_drained(self) -> bool:
         if self._is_busy():
             return False
-        names = {spec.name for spec in self.options.queues} or {"*"}
-        served = [one for one in self.app.store.count() if names & {one.queue, "*"}]
+        names = self.crew.fetcher.named
+        served = [
+            one
+            for one in self.app.store.count()
+            if one.queue in names or ("*" in names and not one.foreign)
+        ]
         return not any(one.running or (one.ready and not one.paused) for one in served)
 
     # ---- the end

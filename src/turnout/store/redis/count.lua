@@ -2,7 +2,8 @@
 -- so that it counts as ready also while no worker looks.
 --
 -- Returns how many were promoted, then for each queue: name, paused, ready, scheduled, running,
--- succeeded, dead, discarded, cancelled, finished within the last minute, oldest run_at or ''.
+-- succeeded, dead, discarded, cancelled, finished within the last minute, oldest run_at or '', and
+-- whether it is another program's: nothing of ours was ever enqueued to it.
 
 local now = tonumber(clock(ARGV[1]))
 insist()
@@ -58,6 +59,7 @@ for _, queue in ipairs(names) do
     call('ZCARD', ended .. 'cancelled:' .. queue),
     finished_lately(queue),
     oldest(queue),
+    1 - call('SISMEMBER', K .. 'queues', queue),
   }) do
     answer[#answer + 1] = part
   end

@@ -16,7 +16,7 @@ from turnout.store.redis import places, scripts
 if TYPE_CHECKING:
     from turnout.store.redis.connection import Link
 
-_PARTS = 11  # of one queue in the script's answer
+_PARTS = 12  # of one queue in the script's answer
 _PROMOTIONS = 40  # scripts, each of a bounded number
 
 
@@ -49,6 +49,7 @@ def _stats(parts: list[bytes]) -> QueueStats:
         cancelled=cancelled,
         oldest_at=float(oldest) if oldest else None,
         per_minute=lately,
+        foreign=bool(parts[11]),
     )
 
 

@@ -39,6 +39,7 @@ local function push(queue, ids, rests)
     end
   end
   if #payloads == 0 then return end
+  call('SADD', K .. 'queues', queue)
   local last = call('LINDEX', list, 0)
   local last_id, last_at
   if last then last_id, last_at = head(last) end
@@ -62,6 +63,7 @@ local function record(job)
     end
     claim(key, id, job[7], job[8] and string.format('%.6f', at + job[8]) or '')
   end
+  call('SADD', K .. 'queues', queue)
   local ready = not run_at or tonumber(run_at) <= at
   local payload = payload_of(id, run_at or now, priority, queue, rest, ready)
   if ready then

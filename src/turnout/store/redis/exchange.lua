@@ -150,18 +150,23 @@ local function hold(fence, queue, payloads, answer)
   end
 end
 
+-- A queue is ours once we have enqueued to it; every other one is Ruby's, and only its plain name
+-- takes from it: '*' and '?name', a name that nobody wrote down, stand for ours alone.
 local function wanted()
-  local queues, named, star = {}, {}, nil
-  for i = 6, #ARGV, 2 do named[ARGV[i]] = true end
+  local queues, named = {}, {}
+  for i = 6, #ARGV, 2 do named[string.gsub(ARGV[i], '^%?', '')] = true end
   for i = 6, #ARGV, 2 do
-    if ARGV[i] == '*' then
-      local all = call('SMEMBERS', 'queues')
+    local name, room = ARGV[i], tonumber(ARGV[i + 1])
+    if name == '*' then
+      local all = call('SMEMBERS', K .. 'queues')
       table.sort(all)
       for _, queue in ipairs(all) do
-        if not named[queue] then queues[#queues + 1] = {queue, tonumber(ARGV[i + 1])} end
+        if not named[queue] then queues[#queues + 1] = {queue, room} end
       end
-    else
-      queues[#queues + 1] = {ARGV[i], tonumber(ARGV[i + 1])}
+    elseif string.sub(name, 1, 1) ~= '?' then
+      queues[#queues + 1] = {name, room}
+    elseif call('SISMEMBER', K .. 'queues', string.sub(name, 2)) == 1 then
+      queues[#queues + 1] = {string.sub(name, 2), room}
     end
   end
   return queues

@@ -154,7 +154,7 @@ def converse(
     if want is not None:
         wanted = [str(fence), min(want.limit, MOST)]
         for queue, room in want.queues:
-            wanted += [queue, max(room, 0)]
+            wanted += [f"?{queue}" if queue in want.implied else queue, max(room, 0)]
     at = "" if now is None else repr(now)
     while True:
         message = batch.message(link, epoch, now)

@@ -10,7 +10,7 @@ in the form that activejob.py reads.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import Raw, field
@@ -20,6 +20,11 @@ from turnout.activejob import WRAPPERS, wrapped_arguments
 from turnout.job import AttemptRecord, Trail
 from turnout.store.redis.own import Own, decode_trail, encode, seconds, without_head
 from turnout.terms import Terms
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from turnout.job import NewJob
 
 _members = msgspec.json.Decoder(dict[str, Raw]).decode
 
@@ -119,6 +124,14 @@ def read_foreign(text: bytes) -> tuple[Foreign, str, str]:
         name, args = wrapped_arguments(args)
         return found, found.wrapped or name or found.name, args.decode()
     return found, found.name, args.decode()
+
+
+def pushed(job: NewJob, members: Mapping[str, Any]) -> tuple[str, str | bool, str]:
+    """Return what the script `push` is told of a job for Ruby: queue, time, payload's beginning."""
+    named = {"class": job.task, **members, "queue": job.queue, "jid": job.id}
+    front = encode({**named, "args": Raw(job.args.encode())}).decode()
+    run_at = False if job.run_at is None else repr(float(job.run_at))
+    return job.queue, run_at, f'{front[:-1]},"created_at":'
 
 
 def foreign_rewritten(text: bytes, own: Own, members: dict[str, Any]) -> bytes:

@@ -2,7 +2,8 @@
 -- as JSON, then Sidekiq's fields of the process: info, concurrency, busy, quiet, rss (KB).
 --
 -- Sidekiq's own pages list a process by the set `processes` and a hash of its name that expires
--- within a minute, show what it runs from NAME:work, and leave orders in the list NAME-signals.
+-- within a minute, show what it runs from NAME:work (before version 7: NAME:workers), and leave
+-- orders in the list NAME-signals.
 -- Returns 'lost', or 'open', an order of those or '', and the ids that somebody asked to stop; or
 -- 'astray' when the server was restarted from a snapshot since the epoch began. What was settled
 -- after that snapshot stands in its leases again, and nothing would ever end them: so the epoch is
@@ -19,7 +20,7 @@ if ARGV[4] == 'stopped' then
   call('HDEL', K .. 'asleep', epoch)
   call('SADD', K .. 'over', epoch)
   call('SREM', 'processes', name)
-  call('DEL', name, name .. ':work', name .. '-signals')
+  call('DEL', name, name .. ':work', name .. ':workers', name .. '-signals')
   return {'open', ''}
 end
 
@@ -57,9 +58,11 @@ for i = 1, #fences, 2 do
     end
   end
 end
-call('DEL', name .. ':work')
-if #shown > 0 then
-  call('HSET', name .. ':work', unpack(shown))
-  call('EXPIRE', name .. ':work', 60)
+for _, key in ipairs({name .. ':work', name .. ':workers'}) do
+  call('DEL', key)
+  if #shown > 0 then
+    call('HSET', key, unpack(shown))
+    call('EXPIRE', key, 60)
+  end
 end
 return {'open', order or '', unpack(asked)}

@@ -12,10 +12,9 @@ local function is_ready(queue)
 end
 
 local queues = {}
-if string.find(names, ',*,', 1, true) then
-  queues = call('SMEMBERS', 'queues')
-else
-  for queue in string.gmatch(names, '[^,]+') do queues[#queues + 1] = queue end
+if string.find(names, ',*,', 1, true) then queues = call('SMEMBERS', K .. 'queues') end
+for queue in string.gmatch(names, '[^,]+') do
+  if queue ~= '*' then queues[#queues + 1] = queue end
 end
 for _, queue in ipairs(queues) do
   if is_ready(queue) then return 0 end

@@ -44,14 +44,15 @@ from turnout.store.redis.bell import POLL, Bell, ring_for_orders
 from turnout.store.redis.change import change
 from turnout.store.redis.connection import Connections, Link
 from turnout.store.redis.count import count
-from turnout.store.redis.enqueue import enqueue_message, read_ids
+from turnout.store.redis.enqueue import enqueue_message, pack, read_ids
 from turnout.store.redis.exchange import Batch, converse
+from turnout.store.redis.foreign import pushed
 from turnout.store.redis.prune import prune
 from turnout.store.redis.records import find
 from turnout.store.redis.url import place, read_url
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from turnout.crash import Evidence
 
@@ -130,6 +131,22 @@ class RedisStore(Ordered[Bell]):
         with self._lend() as link:
             taken = link.script(scripts.ENQUEUE, _at(now), enqueue_message(jobs))
         return read_ids(jobs, taken)
+
+    def push(
+        self,
+        jobs: Sequence[tuple[NewJob, Mapping[str, Any]]],
+        *,
+        within: object = None,
+        now: float | None = None,
+    ) -> list[JobId]:
+        """Record jobs for Ruby; see the protocol. Raises WithinError whenever `within` is given."""
+        if within is not None:
+            raise WithinError(_NO_TRANSACTIONS)
+        told = [pushed(job, members) for job, members in jobs]
+        if told:
+            with self._lend() as link:
+                link.script(scripts.PUSH, _at(now), pack(told))
+        return [job.id for job, _ in jobs]
 
     def exchange(
         self,

@@ -15,7 +15,7 @@ local function finish(epoch)
   local name = worker_of(epoch)
   if name ~= '' then
     call('SREM', 'processes', name)
-    call('DEL', name, name .. ':work')
+    call('DEL', name, name .. ':work', name .. ':workers')
     call('SADD', K .. 'over', epoch)
   end
 end

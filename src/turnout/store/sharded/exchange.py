@@ -96,7 +96,7 @@ class Trip:
                 rooms.append((name, room))
             else:
                 rooms.append((name, max(room - taken[name], 0)))
-        return Want(tuple(rooms), want.limit - len(self._leased))
+        return Want(tuple(rooms), want.limit - len(self._leased), want.implied)
 
     def _look_elsewhere(self, shards: Sequence[Shard]) -> None:
         """Ask those that were not visited whether the epoch is over there too."""

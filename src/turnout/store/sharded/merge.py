@@ -55,6 +55,7 @@ def _sum(one: QueueStats, other: QueueStats) -> QueueStats:
     return replace(
         one,
         paused=one.paused or other.paused,
+        foreign=one.foreign and other.foreign,
         oldest_at=min(oldest, default=None),
         **{name: getattr(one, name) + getattr(other, name) for name in (*added, "per_minute")},
     )
