@@ -240,7 +240,8 @@ def _serialized(value: Any, path: str) -> tuple[str, dict[str, Any]]:
         case Range():
             ends = {"begin": _write(value.begin, path), "end": _write(value.end, path)}
             return "RangeSerializer", {**ends, "exclude_end": value.exclude_end}
-    raise ArgumentError(_advice(value, path))
+        case _:
+            raise ArgumentError(_advice(value, path))
 
 
 def _duration(value: timedelta) -> dict[str, Any]:

@@ -226,7 +226,7 @@ class Turnout:
     ) -> RubyJob[P]: ...
     @overload
     def sidekiq(self, name: str, /, **options: Unpack[SidekiqOptions]) -> RubyJob[...]: ...
-    def sidekiq(self, name: str, stub: Any = None, /, **options: Any) -> RubyJob[Any]:
+    def sidekiq(self, name: str, stub: Any = None, /, **options: Any) -> Any:
         """Return a job class of Ruby's Sidekiq, to enqueue for; options as for `RubyJob.using`.
 
         `stub` is a function with the signature of its `perform`. An enqueue raises ConfigError on a
@@ -242,7 +242,7 @@ class Turnout:
     ) -> RubyJob[P]: ...
     @overload
     def active_job(self, name: str, /, **options: Unpack[SidekiqOptions]) -> RubyJob[...]: ...
-    def active_job(self, name: str, stub: Any = None, /, **options: Any) -> RubyJob[Any]:
+    def active_job(self, name: str, stub: Any = None, /, **options: Any) -> Any:
         """Return a job class of Rails' Active Job on Sidekiq, to enqueue for; as `sidekiq`."""
         from turnout.sidekiq import RubyJob
 

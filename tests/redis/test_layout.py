@@ -128,6 +128,28 @@ def test_what_ran_and_failed_is_counted_where_sidekiq_counts(store, raw):
     assert raw.get("stat:processed:2023-11-14") == "2"
 
 
+def test_how_often_and_how_long_each_class_ran_is_in_sidekiqs_metrics(store, raw):
+    jobs = running(store, *(new_job(n, task="Mail") for n in range(4)), new_job(9, task="Other"))
+    took = [
+        msgspec.structs.replace(succeeded(job), started_at=T, finished_at=T + 0.0251 * n)
+        for n, job in enumerate(jobs[:3])
+    ]
+    settle(store, *took, ended(jobs[3]), Outcome.released(jobs[4], T))
+    store.heartbeat(worker("e1"), ttl=30, now=T)
+    counted = {"Mail|p": "4", "Mail|f": "1", "Mail|ms": "75"}
+    assert raw.hgetall("j|231114|22:13") == raw.hgetall("j|231114|22:1") == counted
+    slots = raw.execute_command(
+        "BITFIELD",
+        "h|Mail-14-22:13",
+        *(part for n in range(26) for part in ("GET", "u16", f"#{n}")),
+    )
+    assert slots == [1, 1, 0, 1, *[0] * 22], "0, 25 and 50 ms"
+    kept = ("j|231114|22:13", "h|Mail-14-22:13", "j|231114|22:1")
+    assert [raw.ttl(key) for key in kept] == [28_800, 28_800, 259_200]
+    store.heartbeat(worker("e1"), ttl=30, now=T)
+    assert raw.hget("j|231114|22:13", "Mail|p") == "4", "once"
+
+
 # ---- what we make of theirs
 
 

@@ -14,10 +14,10 @@ import os
 import random
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from turnout.errors import StoreUnavailable, WithinError
+from turnout.errors import StoreError, StoreUnavailable, WithinError
 from turnout.job import (
     Action,
     Exchanged,
@@ -47,6 +47,7 @@ from turnout.store.redis.count import count
 from turnout.store.redis.enqueue import enqueue_message, pack, read_ids
 from turnout.store.redis.exchange import Batch, converse
 from turnout.store.redis.foreign import pushed
+from turnout.store.redis.metrics import Metrics
 from turnout.store.redis.prune import prune
 from turnout.store.redis.records import find
 from turnout.store.redis.url import place, read_url
@@ -71,6 +72,7 @@ class RedisStore(Ordered[Bell]):
         self._connections = Connections(options)
         self._bells: dict[str, Bell] = {}
         self._recent = Recent()
+        self._metrics = Metrics()
         self._in_doubt: dict[str, int] = {}
         self._ready = False
         self._setup_lock = threading.Lock()
@@ -187,6 +189,7 @@ class RedisStore(Ordered[Bell]):
             raise
         if outcomes:
             self._recent.keep(epoch, outcomes)
+            self._metrics.add(outcomes)
         return answer
 
     def transaction(self) -> NoReturn:
@@ -209,6 +212,8 @@ class RedisStore(Ordered[Bell]):
             bell = self._bells.pop(worker.epoch, None)
             if bell is not None:
                 bell.close()
+        with suppress(StoreError), self._lend() as link:  # a worker lives without them
+            self._metrics.write(link, now)
         return orders
 
     def reap(
