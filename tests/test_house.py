@@ -112,7 +112,6 @@ LONG_FILES: dict[str, str] = {
     "store/mysql/store.py": "as store/sqlite/store.py",
     "worker/threads.py": "the states of a thread and of its timeout, told in one place",
     "store/sharded/store.py": "as store/sqlite/store.py",
-    "store/redis/store.py": "as store/sqlite/store.py",
 }
 
 # Functions with more than six parameters, self not counted: each is a list of options to a user.

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from turnout.app import Turnout
+    from turnout.job import QueueStats
     from turnout.worker.settler import Settler
 
 log = logging.getLogger("turnout.worker")
@@ -114,6 +115,10 @@ class Fetcher:
                 self.limited = True
         self._asked = limit
         return Want(tuple(rooms), limit, self._implied)
+
+    def serves(self, queue: QueueStats) -> bool:
+        """Tell whether jobs are taken from a queue; from Ruby's only when somebody named it."""
+        return queue.queue in self.named or ("*" in self.named and not queue.foreign)
 
     def wanted(self, room: Callable[[str | None], int]) -> int:
         """Return how many jobs the next lease could bring; none or less: it is not worth a trip."""

@@ -229,12 +229,7 @@ class WorkerProcess:
     def _is_drained(self) -> bool:
         if self._is_busy():
             return False
-        names = self.crew.fetcher.named
-        served = [
-            one
-            for one in self.app.store.count()
-            if one.queue in names or ("*" in names and not one.foreign)
-        ]
+        served = [one for one in self.app.store.count() if self.crew.fetcher.serves(one)]
         return not any(one.running or (one.ready and not one.paused) for one in served)
 
     # ---- the end
