@@ -39,7 +39,6 @@ class Foreign(msgspec.Struct, kw_only=True):
     args: Raw = Raw(b"[]")
     retry: Any = True
     retry_for: Any = None
-    retry_queue: str | None = None
     dead: Any = True
     created_at: float | None = None
     enqueued_at: float | None = None
