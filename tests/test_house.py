@@ -34,6 +34,7 @@ FLOORS = {
     "turnout.backoff": 0,
     "turnout.failure": 0,
     "turnout.limits": 0,
+    "turnout.secret": 0,
     "turnout.cron": 0,
     "turnout.config": 0,
     # where jobs live
@@ -86,6 +87,8 @@ ROOMS = {
     "hiredis": ("turnout.store.redis",),
     "starlette": ("turnout.web", "turnout.contrib"),
     "jinja2": ("turnout.web",),
+    "markupsafe": ("turnout.web",),
+    "anyio": ("turnout.web",),
     "uvicorn": ("turnout.web", "turnout.cli"),
     "a2wsgi": ("turnout.web", "turnout.contrib"),
     "django": ("turnout.contrib.django",),
