@@ -199,6 +199,7 @@ def test_pages_follow_each_other_without_a_gap(admin, shop):
 
 
 def test_a_search_that_runs_out_of_time_goes_on_where_it_stopped(admin, shop, monkeypatch):
+    monkeypatch.setattr("turnout.web.finding.FEW", 10)
     monkeypatch.setattr("turnout.web.finding.CHUNK", 4)
     monkeypatch.setattr("turnout.web.finding.MOST_LOOKED_AT", 8)
     wanted = shop.mail.enqueue("a@example.com").id

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turnout.job import State
+from turnout.job import JobFilter, State
 from turnout.web import finding
+from turnout.web.pulse import Look
 from turnout.web.search import Query, parse, parse_length
 
 NOW = 1_000_000.0
@@ -69,7 +70,7 @@ def test_a_prefix_that_fits_nothing_finds_nothing(shop):
     shop.charge.enqueue(1)
     query = read("task:nothing*")
     assert query.tasks == ()
-    found = finding.find(shop.store, query, limit=5, after=None, now=NOW)
+    found = finding.find(shop.store, query, Look(NOW, (), ()), limit=5, after=None)
     assert (found.jobs, found.end) == ([], "complete")
 
 
@@ -102,7 +103,9 @@ def test_no_text_breaks_it(text):
         "age<1h", "state:dead error:CardError queue:critical", "state:succeeded",
     ],
 )  # fmt: skip
-def test_it_finds_what_the_store_itself_would_find(shop, text):
+@pytest.mark.parametrize("few", [20_000, 0], ids=["by the store", "in steps"])
+def test_it_finds_what_is_meant(shop, monkeypatch, text, few):
+    monkeypatch.setattr(finding, "FEW", few)
     shop.dead(1)
     shop.dead(2, error="other.CardError")
     shop.succeeded()
@@ -110,14 +113,17 @@ def test_it_finds_what_the_store_itself_would_find(shop, text):
     shop.mail.using(delay=3_600).enqueue("b@example.com")
     shop.running()
     shop.charge.enqueue(3)
-    now = shop.app.clock()
-    query = parse(text, now, shop.app.tasks, ("mail", "critical"))
+    look = Look(shop.app.clock(), tuple(shop.store.count()), ())
+    query = parse(text, look.at, shop.app.tasks, ("mail", "critical"))
     assert query.faults == ()
-    found = finding.find(shop.store, query, limit=50, after=None, now=now)
-    exact = query.exact()
-    if exact is None:
-        everything = shop.store.find(parse("", now, (), ()).narrowed(), limit=50, now=now)
-        assert [j.id for j in found.jobs] == [j.id for j in everything if query.holds(j, now)]
-        assert found.jobs
-    else:
-        assert found.jobs == shop.store.find(exact, limit=50, now=now)
+    found = finding.find(shop.store, query, look, limit=50, after=None)
+    everything = shop.store.find(JobFilter(), limit=50)
+    assert len(everything) == 7
+    assert [j.id for j in found.jobs] == [j.id for j in everything if query.holds(j, look.at)]
+    assert found.end == "complete"
+    meant = finding.standing(query, look)
+    assert len(found.jobs) <= meant <= 7
+    if found.jobs:
+        first = finding.find(shop.store, query, look, limit=1, after=None)
+        assert [j.id for j in first.jobs] == [found.jobs[0].id]
+        assert (first.next is None) == (len(found.jobs) == 1)

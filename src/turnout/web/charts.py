@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Point = tuple[float, float]
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 600, 150, 44, 20, 10
 MOST_POINTS = 180
-_STEPS = (1, 2, 5, 10)
+_STEPS = (2, 4, 6, 10)  # even, so that the middle of an axis is a whole number too
 
 
 def area(points: Sequence[Point], *, title: str, kind: str) -> Markup:
@@ -122,6 +122,6 @@ def thinned(points: Sequence[Point], most: int = MOST_POINTS) -> list[Point]:
 def _nice(value: float) -> float:
     """Return a round number at or above `value`, for the top of an axis."""
     size = 1.0
-    while size * 10 < value:
+    while size * _STEPS[-1] < value:
         size *= 10
-    return next((size * step for step in _STEPS if size * step >= value), max(value, 1.0))
+    return next(size * step for step in _STEPS if size * step >= value)

@@ -68,7 +68,7 @@ def act(visit: Visit) -> Moved:
     visit.write(action, f"dead jobs of {task} with {error or 'no error'}", step.changed)
     before = visit.field("done", "0", 12)
     done = step.changed + (int(before) if before.isascii() and before.isdigit() else 0)
-    query = {"task": task, "error": error or "", "done": done, "said": "changed"}
+    query = {"task": task, "error": error or "", "done": done}
     if step.next is not None:
         query["after"] = step.next
     said = {"action": action, "changed": step.changed, "next": step.next}

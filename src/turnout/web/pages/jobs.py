@@ -33,8 +33,7 @@ def show(visit: Visit) -> Page:
     limit, after = visit.limit(), visit.after()
     found = finding.Found(jobs=[], end="complete")
     if not query.faults:
-        store = visit.jobs.store
-        found = finding.find(store, query, limit=limit, after=after, now=visit.now)
+        found = finding.find(visit.jobs.store, query, look, limit=limit, after=after)
     model: dict[str, Any] = {
         "query": query.text,
         "faults": query.faults,

@@ -121,7 +121,7 @@ def alerts(rows: Sequence[Row], look: Look, store: StoreInfo) -> list[Alert]:
             found.append(Alert("bad", f"No worker serves queue {name}", "/workers"))
         elif row.forecast.kind == "growing":
             found.append(Alert("warn", f"Queue {name} is {row.forecast.text}", "/queues"))
-    found += [Alert("warn", text, "/store") for text in store.warnings]
+    found += [Alert("warn", text.partition(": ")[0], "/store") for text in store.warnings]
     return sorted(found, key=lambda one: one.level)[:8]
 
 
