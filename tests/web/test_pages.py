@@ -282,3 +282,20 @@ def test_too_many_slow_pages_are_refused_at_once(shop, admin, monkeypatch):
         assert "Too many pages wait" in admin.get("/queues", code=503)
     finally:
         gate.set()
+
+
+def test_the_parts_of_a_store_are_shown(admin, shop, monkeypatch):
+    from msgspec.structs import replace
+
+    from turnout.job import Part
+
+    parts = (
+        Part(name="one", location="sqlite:///1.db", state="up", jobs=3),
+        Part(name="two", location="sqlite:///2.db", state="away", note="no such file"),
+    )
+    info = replace(shop.store.describe(), parts=parts)
+    monkeypatch.setattr(shop.store, "describe", lambda: info)
+    page = admin.get("/store")
+    for text in ("sqlite:///1.db", "away", "no such file"):
+        assert text in page
+    assert [one["state"] for one in admin.json("/store.json")["store"]["parts"]] == ["up", "away"]
