@@ -87,5 +87,10 @@ def test_answers_are_as_described(admin, shop, path):
 
 
 def test_faults_are_as_described(admin):
-    for path, code in (("/jobs.json?limit=0", 400), ("/jobs/1.json", 400), ("/x.json", 404)):
+    for path, code in (
+        ("/jobs.json?limit=0", 400),
+        ("/jobs.json?q=x", 400),
+        ("/jobs/1.json", 400),
+        ("/x.json", 404),
+    ):
         fits(admin.json(path, code), API["components"]["schemas"]["Problem"])

@@ -299,3 +299,18 @@ def test_the_parts_of_a_store_are_shown(admin, shop, monkeypatch):
     for text in ("sqlite:///1.db", "away", "no such file"):
         assert text in page
     assert [one["state"] for one in admin.json("/store.json")["store"]["parts"]] == ["up", "away"]
+
+
+def test_a_job_offers_what_is_possible(admin, shop):
+    made = {
+        "dead": (shop.dead(), ["retry", "delete"]),
+        "running": (shop.running(), ["cancel"]),
+        "ready": (shop.charge.enqueue(1).id, ["cancel", "delete"]),
+        "scheduled": (
+            shop.charge.using(delay=60).enqueue(1).id,
+            ["retry", "cancel", "delete"],
+        ),
+    }
+    for kind, (job_id, actions) in made.items():
+        seen = admin.json(f"/jobs/{job_id}.json")
+        assert (seen["job"]["kind"], seen["actions"]) == (kind, actions)

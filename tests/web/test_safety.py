@@ -184,6 +184,7 @@ def test_a_get_changes_nothing(admin, shop):
     for spot in POSTS:
         answer = admin.client.get(spot.path.replace("{id}", job_id) + "?action=retry")
         assert answer.status_code in (400, 404, 405)
+        assert (answer.status_code == 405) == ("allow" in answer.headers)
     assert shop.state(job_id) is State.DEAD
 
 

@@ -154,7 +154,9 @@ class _Dashboard:
     async def _unknown(self, request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 500
         text = "There is no such page." if status == 404 else "That is not possible here."  # noqa: PLR2004 - HTTP's
-        return guard.protect(request, self._problem(request, status, text), None)
+        response = self._problem(request, status, text)
+        response.headers.update(getattr(error, "headers", None) or {})
+        return guard.protect(request, response, None)
 
     async def _broken(self, request: Request, _error: Exception) -> Response:
         # Starlette logs it by raising it again once this answer is out.

@@ -45,7 +45,7 @@ def _page(visit: Visit, record: JobRecord, *, revealed: bool) -> Page:
         "timeline": timeline(shown, visit.now),
         "known_task": record.task in visit.jobs.tasks,
         "python": as_python(visit.jobs, record, hidden=job["hides"]),
-        "actions": possible(record),
+        "actions": possible(record, visit.now),
     }
     extra = {
         "revealed": revealed,
@@ -55,12 +55,13 @@ def _page(visit: Visit, record: JobRecord, *, revealed: bool) -> Page:
     return Page(template="job.html", model=model, extra=extra)
 
 
-def possible(record: JobRecord) -> list[str]:
+def possible(record: JobRecord, now: float) -> list[str]:
     """Return which actions make sense on a job in its state."""
     if record.state is State.RUNNING:
         return [] if record.cancel_requested else ["cancel"]
     if record.state is State.QUEUED:
-        return ["retry", "cancel", "delete"]
+        ahead = record.run_at is not None and record.run_at > now
+        return ["retry", "cancel", "delete"] if ahead else ["cancel", "delete"]
     return ["delete"] if record.state is State.SUCCEEDED else ["retry", "delete"]
 
 

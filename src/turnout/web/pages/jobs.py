@@ -30,6 +30,8 @@ def show(visit: Visit) -> Page:
     look = visit.desk.pulse.look()
     names = [one.queue for one in look.queues]
     query = search.parse(visit.given("q", most=2_000), visit.now, visit.jobs.tasks, names)
+    if query.faults and visit.wants_json:
+        raise Refusal(400, " ".join(query.faults))
     limit, after = visit.limit(), visit.after()
     found = finding.Found(jobs=[], end="complete")
     if not query.faults:
