@@ -37,6 +37,7 @@ FLOORS = {
     "turnout.foreign": 0,
     "turnout.activejob": 0,
     "turnout.limits": 0,
+    "turnout.secret": 0,
     "turnout.cron": 0,
     "turnout.config": 0,
     # where jobs live
@@ -90,6 +91,8 @@ ROOMS = {
     "hiredis": ("turnout.store.redis",),
     "starlette": ("turnout.web", "turnout.contrib"),
     "jinja2": ("turnout.web",),
+    "markupsafe": ("turnout.web",),
+    "anyio": ("turnout.web",),
     "uvicorn": ("turnout.web", "turnout.cli"),
     "a2wsgi": ("turnout.web", "turnout.contrib"),
     "django": ("turnout.contrib.django",),

@@ -28,6 +28,7 @@ from turnout.handle import Job
 from turnout.isolation import Isolate
 from turnout.job import JobRecord, State
 from turnout.retry import discard_on, retry_on
+from turnout.secret import Secret
 from turnout.task import PreparedJob, Task
 
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     "PreparedJob",
     "Retry",
     "SchemaError",
+    "Secret",
     "Snooze",
     "State",
     "StoreBusy",

@@ -6,7 +6,17 @@ from collections.abc import Coroutine
 from datetime import timedelta
 from typing import Any, assert_type
 
-from turnout import Job, JobRecord, PreparedJob, Task, Turnout, current_job, discard_on, retry_on
+from turnout import (
+    Job,
+    JobRecord,
+    PreparedJob,
+    Secret,
+    Task,
+    Turnout,
+    current_job,
+    discard_on,
+    retry_on,
+)
 
 jobs = Turnout("memory:")
 
@@ -34,6 +44,14 @@ async def asynchronous(order_id: int) -> None:
     current_job().progress(1, 2)
 
 
+@jobs.task
+def secret(card: Secret[str], codes: list[Secret[int]]) -> str:
+    assert_type(card, str)
+    assert_type(codes, list[int])
+    return card
+
+
+assert_type(secret.enqueue("4242", [1]), Job[str])
 assert_type(plain(1), float)
 assert_type(plain.enqueue(1, note="x"), Job[float])
 assert_type(plain.using(delay=60, priority=10).enqueue(1), Job[float])

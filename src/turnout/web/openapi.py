@@ -1,0 +1,230 @@
+"""The JSON API in OpenAPI 3.1, made from the table of routes and the types of what is returned.
+
+The invariant: every route of routes.py is described here; a test compares the two.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from turnout import __version__
+from turnout.job import JobRecord, QueueStats, Retention, StoreInfo, WorkerInfo
+from turnout.web.ledger import Entry
+from turnout.web.pages.overview import Alert, Row
+from turnout.web.routes import SPOTS, Spot
+from turnout.web.story import Event
+from turnout.web.why import Reason
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+_TEXT: dict[str, Any] = {"type": "string"}
+_ID: dict[str, Any] = {"type": "string", "format": "uuid"}
+_NUMBER: dict[str, Any] = {"type": "integer"}
+_AGE: dict[str, Any] = {"type": ["number", "null"]}
+
+
+def show(request: Request) -> bytes:
+    """Return the description, for this dashboard's address."""
+    return msgspec.json.encode(describe(request.scope.get("root_path", "").rstrip("/")))
+
+
+def describe(root: str) -> dict[str, Any]:
+    """Return the description of a dashboard that is mounted at `root`."""
+    kinds = (
+        JobRecord,
+        QueueStats,
+        Row,
+        WorkerInfo,
+        StoreInfo,
+        Retention,
+        Reason,
+        Event,
+        Entry,
+        Alert,
+    )
+    _, schemas = msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")
+    schemas["Job"] = _job(schemas)
+    schemas["Group"] = _GROUP
+    schemas["Problem"] = _object({"error": _TEXT, "detail": _TEXT})
+    paths = {_address(spot): {spot.method.lower(): _operation(spot)} for spot in SPOTS}
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Turnout's dashboard",
+            "version": __version__,
+            "description": (
+                "What the pages show, as JSON. Times are seconds since the epoch. A program that "
+                "changes something sends the header Turnout-Client with its name."
+            ),
+        },
+        "servers": [{"url": root or "/"}],
+        "paths": paths,
+        "components": {"schemas": schemas, "securitySchemes": _SECURITY},
+        "security": [{"basic": []}, {"bearer": []}, {}],
+    }
+
+
+_SECURITY = {
+    "basic": {"type": "http", "scheme": "basic"},
+    "bearer": {"type": "http", "scheme": "bearer"},
+}
+
+
+def _address(spot: Spot) -> str:
+    if spot.method == "POST":
+        return spot.path
+    return ("/overview" if spot.path == "/" else spot.path) + ".json"
+
+
+def _operation(spot: Spot) -> dict[str, Any]:
+    doc = (spot.show.__doc__ or "").strip().splitlines()[0]
+    name = f"{spot.show.__module__.rpartition('.')[2]}_{spot.show.__name__}"
+    found: dict[str, Any] = {
+        "operationId": name,
+        "summary": doc,
+        "description": f"Takes the role {spot.role}.",
+        "parameters": _parameters(spot),
+        "responses": {"200": _answer(_ANSWERS.get(name, {"type": "object"})), **_PROBLEMS},
+    }
+    if spot.method == "POST":
+        form = {"type": "object", **_FORMS.get(name, {})}
+        content = {"application/x-www-form-urlencoded": {"schema": form}}
+        found["requestBody"] = {"required": True, "content": content}
+    return found
+
+
+def _parameters(spot: Spot) -> list[dict[str, Any]]:
+    found = [_in("path", "id", _ID)] if "{id}" in spot.path else []
+    if spot.method == "POST":
+        accept = {"type": "string", "enum": ["application/json"]}
+        client = {"type": "string", "minLength": 1, "pattern": "^[A-Za-z0-9._-]+$"}
+        return [*found, _in("header", "Accept", accept), _in("header", "Turnout-Client", client)]
+    return found + _QUERIES.get(spot.path, [])
+
+
+def _in(place: str, name: str, schema: dict[str, Any], *, needed: bool = True) -> dict[str, Any]:
+    return {"in": place, "name": name, "required": needed, "schema": schema}
+
+
+def _ref(name: str) -> dict[str, Any]:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _list(of: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "array", "items": of}
+
+
+def _object(properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": list(properties)}
+
+
+def _answer(schema: dict[str, Any], text: str = "As asked.") -> dict[str, Any]:
+    return {"description": text, "content": {"application/json": {"schema": schema}}}
+
+
+def _job(schemas: dict[str, Any]) -> dict[str, Any]:
+    """Return a job as pages show it: the record, secrets hidden, and a few words more."""
+    record = schemas["JobRecord"]
+    more = {"kind": _TEXT, "message": {"type": ["string", "null"]}, "why": _TEXT}
+    more |= {"preview": _TEXT, "hides": {"type": "boolean"}}
+    return {**_object({**record["properties"], **more}), "title": "Job"}
+
+
+_PROBLEMS = {
+    status: _answer(_ref("Problem"), text)
+    for status, text in {
+        "400": "Something given cannot be read.",
+        "401": "Nobody was named.",
+        "403": "The role does not suffice, or the request came from another site.",
+        "404": "There is no such thing.",
+        "409": "It is in another state by now, or its arguments do not fit.",
+        "413": "The form is too long.",
+        "415": "The form is of another type.",
+        "429": "Too many failed attempts.",
+        "500": "A fault of ours.",
+        "503": "The store does not answer.",
+    }.items()
+}
+_GROUP = _object(
+    {
+        "task": _TEXT, "error": {"type": ["string", "null"]}, "count": _NUMBER, "first_at": _AGE,
+        "last_at": _AGE, "message": {"type": ["string", "null"]}, "newest": _TEXT,
+        "queues": _list(_TEXT),
+    }
+)  # fmt: skip
+_PAGE_QUERY = [
+    _in("query", "limit", {"type": "integer", "minimum": 1, "maximum": 200}, needed=False),
+    _in("query", "after", _ID, needed=False),
+]
+_SHORT = {"type": "string", "maxLength": 500}
+_QUERIES: dict[str, list[dict[str, Any]]] = {
+    "/jobs": [_in("query", "q", _SHORT, needed=False), *_PAGE_QUERY],
+    "/dead/group": [
+        _in("query", "task", {**_SHORT, "minLength": 1}),
+        _in("query", "error", _SHORT, needed=False),
+        _in("query", "after", _ID, needed=False),
+    ],
+}
+_DONE = _object({"done": {"type": "boolean"}})
+_JOB_PAGE = _object(
+    {
+        "job": _ref("Job"), "reasons": _list(_ref("Reason")), "timeline": _list(_ref("Event")),
+        "known_task": {"type": "boolean"}, "python": {"type": ["string", "null"]},
+        "actions": _list(_TEXT),
+    }
+)  # fmt: skip
+_ANSWERS: dict[str, dict[str, Any]] = {
+    "overview_show": _object(
+        {
+            "at": {"type": "number"}, "totals": {"type": "object"}, "queues": _list(_ref("Row")),
+            "workers": _list(_ref("WorkerInfo")), "groups": _list(_ref("Group")),
+            "alerts": _list(_ref("Alert")),
+        }
+    ),
+    "queues_show": _object({"at": {"type": "number"}, "queues": _list(_ref("Row"))}),
+    "queues_pause": _DONE,
+    "jobs_show": _object(
+        {
+            "query": _TEXT, "faults": _list(_TEXT), "remarks": _list(_TEXT),
+            "jobs": _list(_ref("Job")), "end": {"enum": ["full", "complete", "unfinished"]},
+            "next": {"type": ["string", "null"]}, "looked_at": _NUMBER, "looked_back_to": _AGE,
+        }
+    ),
+    "job_show": _JOB_PAGE,
+    "job_reveal": _JOB_PAGE,
+    "dead_show": _object(
+        {
+            "groups": _list(_ref("Group")), "looked_at": _NUMBER, "complete": {"type": "boolean"},
+            "dead": _NUMBER,
+        }
+    ),
+    "dead_preview": _object(
+        {"count": _NUMBER, "more": {"type": "boolean"}, "samples": _list(_ref("Job"))}
+    ),
+    "dead_act": _object({"done": {"type": "boolean"}, "changed": _NUMBER}),
+    "about_workers": _object({"workers": _list(_ref("WorkerInfo")), "unserved": _list(_TEXT)}),
+    "about_store": _object({"store": _ref("StoreInfo"), "retention": _ref("Retention")}),
+    "about_audit": _object({"entries": _list(_ref("Entry"))}),
+}  # fmt: skip
+
+
+def _form(required: list[str], **properties: Any) -> dict[str, Any]:
+    return {"properties": properties, "required": required, "additionalProperties": False}
+
+
+_ACTION = {"enum": ["retry", "cancel", "delete"]}
+_SURE = {"enum": ["yes"]}
+_FORMS: dict[str, dict[str, Any]] = {
+    "queues_pause": _form(["queue", "paused"], queue=_TEXT, paused={"enum": ["yes", "no"]}),
+    "jobs_act": _form(["action", "id", "sure"], action=_ACTION, id=_list(_ID), sure=_SURE),
+    "job_act": _form(["action", "sure"], action=_ACTION, sure=_SURE),
+    "job_again": _form([], args=_TEXT),
+    "job_reveal": _form([]),
+    "dead_act": _form(
+        ["task", "action"],
+        task=_TEXT, error=_TEXT, action={"enum": ["retry", "delete"]}, after=_ID,
+    ),
+}  # fmt: skip

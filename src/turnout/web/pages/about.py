@@ -1,0 +1,50 @@
+"""Workers, the store, and the audit log: what the jobs run on, and who did what."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from turnout.web.ledger import KEPT
+from turnout.web.visit import Page
+
+if TYPE_CHECKING:
+    from turnout.web.visit import Visit
+
+
+def workers(visit: Visit) -> Page:
+    """Show the worker processes, and the queues that nobody serves."""
+    from turnout.web.why import serves
+
+    look = visit.desk.pulse.look()
+    unserved = [
+        one.queue
+        for one in look.queues
+        if (one.ready or one.scheduled) and not any(serves(w, one.queue) for w in look.workers)
+    ]
+    versions = sorted({one.version for one in look.workers if one.version})
+    model: dict[str, Any] = {
+        "at": look.at,
+        "workers": look.workers,
+        "unserved": unserved,
+        "versions": versions,
+    }
+    return Page(template="workers.html", model=model)
+
+
+def store(visit: Visit) -> Page:
+    """Show what the store says of itself, and what is wrong with its set-up."""
+    look = visit.desk.pulse.look()
+    names = ("ready", "scheduled", "running", "succeeded", "dead", "discarded", "cancelled")
+    model: dict[str, Any] = {
+        "store": visit.jobs.store.describe(),
+        "kept": {name: sum(getattr(one, name) for one in look.queues) for name in names},
+        "retention": visit.jobs.config.retention(),
+        "tasks": sorted(visit.jobs.tasks),
+    }
+    return Page(template="store.html", model=model)
+
+
+def audit(visit: Visit) -> Page:
+    """Show the last actions that were done through this process."""
+    entries = visit.desk.ledger.entries()
+    return Page(template="audit.html", model={"entries": entries}, extra={"kept": KEPT})
