@@ -25,7 +25,7 @@ _COMMANDS = {
     name: name
     for name in (
         "worker", "status", "jobs", "dead", "queues", "enqueue", "check", "migrate", "bench",
-        "completion",
+        "simulate", "completion",
     )
 }  # fmt: skip
 

@@ -2,7 +2,8 @@
 
     the calls of late          the limit
     good                       + `step` for each limit's worth of calls, if it was half used
-    failing or timing out      x `cut`, at most once a second, and the window begins anew
+    failing or timing out      x `cut`, at most once a second, and the window begins anew; calls
+                               that began before the cut tell of the old limit and count no more
 
 Additive increase, multiplicative decrease. Why this and not waiting: in a queue that workers pull
 from, the backlog keeps every worker busy however long each job waits between its attempts; the
@@ -17,9 +18,11 @@ import msgspec
 
 from turnout.limits.faults import number_faults, refuse, whole_faults
 from turnout.limits.verdict import ALLOWED, Sample, Verdict, defer
-from turnout.limits.window import Window, add, total
+from turnout.limits.window import Tally, Window, add, total
 
 __all__ = ["Adaptive", "AdaptiveState"]
+
+_PAUSE = 1.0  # seconds between two cuts: where calls fail within milliseconds, one is enough
 
 
 class AdaptiveState(msgspec.Struct, frozen=True):
@@ -27,28 +30,30 @@ class AdaptiveState(msgspec.Struct, frozen=True):
 
     limit: float
     window: Window = Window()
-    last_cut: float = float("-inf")
+    last_cut: float = 0.0
 
 
 class Adaptive(msgspec.Struct, frozen=True, kw_only=True):
-    """The rule of an adaptive limit; shares are of the calls in the last `window` seconds."""
+    """The rule of an adaptive limit; shares are of the calls in the last `window` seconds.
+
+    Fewer than `min_bad` bad calls never cut: one failure is no news.
+    """
 
     start: int = 20
     floor: int = 1
     most: int = 1_000
     step: float = 1.0
-    cut: float = 0.7
+    cut: float = 0.5
     failure_share: float = 0.2
-    timeout_share: float = 0.1
+    timeout_share: float = 0.05
     window: float = 10.0
-    min_calls: int = 5
+    min_bad: int = 3
 
     def __post_init__(self) -> None:
         """Refuse contradictory numbers, all of them at once."""
         faults = whole_faults("floor", self.floor, 1) + whole_faults("most", self.most, 1)
-        faults += whole_faults("start", self.start, 1) + whole_faults(
-            "min_calls", self.min_calls, 1
-        )
+        faults += whole_faults("start", self.start, 1)
+        faults += whole_faults("min_bad", self.min_bad, 1)
         faults += number_faults("step", self.step, most=100) + number_faults("window", self.window)
         faults += number_faults("cut", self.cut, most=0.99)
         faults += number_faults("failure_share", self.failure_share, most=1)
@@ -78,10 +83,13 @@ class Adaptive(msgspec.Struct, frozen=True, kw_only=True):
             used = 2 * in_flight >= state.limit
             limit = min(float(self.most), state.limit + self.step / state.limit)
             return AdaptiveState(limit if used else state.limit, window, state.last_cut)
-        seen = total(window, now, self.window)
-        enough = seen.calls >= self.min_calls
-        failing = seen.failed >= self.failure_share * seen.calls
-        timing_out = seen.timeouts >= self.timeout_share * seen.calls
-        if not (enough and (failing or timing_out)) or now < state.last_cut + 1.0:
+        began = now - sample.seconds
+        if began < state.last_cut or now < state.last_cut + _PAUSE:
+            return AdaptiveState(state.limit, state.window, state.last_cut)
+        if not self._is_too_much(total(window, now, self.window)):
             return AdaptiveState(state.limit, window, state.last_cut)
         return AdaptiveState(max(float(self.floor), state.limit * self.cut), last_cut=now)
+
+    def _is_too_much(self, seen: Tally) -> bool:
+        failing = seen.failed >= max(self.min_bad, self.failure_share * seen.calls)
+        return failing or seen.timeouts >= max(self.min_bad, self.timeout_share * seen.calls)

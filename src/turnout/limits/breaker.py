@@ -22,6 +22,7 @@ from typing import Literal
 
 import msgspec
 
+from turnout.errors import CENTURY
 from turnout.limits.faults import number_faults, refuse, whole_faults
 from turnout.limits.verdict import ALLOWED, Sample, Verdict, defer
 from turnout.limits.window import Window, add, total
@@ -48,7 +49,6 @@ class BreakerState(msgspec.Struct, frozen=True, kw_only=True):
     started: int = 0
     good: int = 0
     bad: int = 0
-    by_hand: bool = False
 
 
 class Breaker(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,8 +62,8 @@ class Breaker(msgspec.Struct, frozen=True, kw_only=True):
     min_calls: int = 20
     window: float = 10.0
     slow_after: float | None = None
-    first: float = 5.0
-    longest: float = 20.0
+    first: float = 2.0
+    longest: float = 5.0
     ramp: int = 16
     trial: float = 60.0
 
@@ -117,10 +117,8 @@ class Breaker(msgspec.Struct, frozen=True, kw_only=True):
 
     def opened(self, state: BreakerState, now: float) -> BreakerState:
         """Open by hand: until `closed` is said, whatever happens."""
-        forever = float("inf")
-        return BreakerState(
-            phase="open", since=now, until=forever, openings=state.openings, by_hand=True
-        )
+        until = now + CENTURY
+        return BreakerState(phase="open", since=now, until=until, openings=state.openings)
 
     def closed(self, now: float) -> BreakerState:
         """Close by hand and forget what was seen."""

@@ -51,7 +51,8 @@ class RetryBudget(msgspec.Struct, frozen=True, kw_only=True):
             return BudgetState(tokens - 1, now), ALLOWED
         # Rounding may leave the very last token a hair short at the time that was named.
         wait = (1 - tokens) / self.floor + 1e-6
-        return BudgetState(tokens, now), defer("its retry budget is spent", now + wait)
+        verdict = defer("its retry budget is spent", now + wait, for_all=False)
+        return BudgetState(tokens, now), verdict
 
     def _at(self, state: BudgetState, now: float) -> float:
         return min(self.most, state.tokens + max(0.0, now - state.at) * self.floor)

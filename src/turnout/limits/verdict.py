@@ -15,11 +15,13 @@ class Verdict(msgspec.Struct, frozen=True):
     """May a call start now? A refused one is deferred, never failed: no attempt is used up.
 
     `until` is the earliest time worth asking again; None means when another call has ended.
+    `for_all`: whoever else asks for the same key meets the same; else it holds for this job alone.
     """
 
     allowed: bool
     reason: str = ""
     until: float | None = None
+    for_all: bool = True
 
 
 class Sample(msgspec.Struct, frozen=True):
@@ -40,6 +42,6 @@ class Sample(msgspec.Struct, frozen=True):
 ALLOWED = Verdict(allowed=True)
 
 
-def defer(reason: str, until: float | None = None) -> Verdict:
+def defer(reason: str, until: float | None = None, *, for_all: bool = True) -> Verdict:
     """Return a verdict that puts a call off."""
-    return Verdict(allowed=False, reason=reason, until=until)
+    return Verdict(allowed=False, reason=reason, until=until, for_all=for_all)
