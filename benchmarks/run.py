@@ -24,7 +24,7 @@ from common import RESULTS, Figures, machine, medians  # noqa: E402 - after the 
 
 MEASURES = (
     *("drain", "trace_cost", "enqueue", "latency", "waits", "imports", "depth", "order_page"),
-    "huey_sqlite",
+    *("isolate", "huey_sqlite"),
 )
 
 

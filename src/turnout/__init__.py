@@ -9,6 +9,7 @@ from turnout.errors import (
     ConfigError,
     Discard,
     EnqueueError,
+    IsolatedError,
     JobFailed,
     JobNotFound,
     JobTimeout,
@@ -24,6 +25,7 @@ from turnout.errors import (
     WithinError,
 )
 from turnout.handle import Job
+from turnout.isolation import Isolate
 from turnout.job import JobRecord, State
 from turnout.retry import discard_on, retry_on
 from turnout.task import PreparedJob, Task
@@ -35,6 +37,8 @@ __all__ = [
     "CurrentJob",
     "Discard",
     "EnqueueError",
+    "Isolate",
+    "IsolatedError",
     "Job",
     "JobFailed",
     "JobNotFound",

@@ -11,9 +11,10 @@ import threading
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+from turnout.ahead import one_ahead
 from turnout.config import load
 from turnout.context import decode_context, encode_context
 from turnout.decorator import TaskMaker, Transactional, Until, check_option_names
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from turnout.backoff import WaitLike
+    from turnout.crash import OnCrash
+    from turnout.isolation import Isolate
     from turnout.job import JobId
     from turnout.retry import Rule
     from turnout.store.protocol import Store
@@ -113,6 +116,9 @@ class Turnout:
         unique_until: Until = "finish",
         unique_for: float | timedelta | None = None,
         transactional: Transactional = False,
+        isolate: bool | Isolate = False,
+        memory: int | str | None = None,
+        on_crash: OnCrash = "rerun",
     ) -> TaskMaker: ...
     def task(self, fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         """Register a function as a task.
@@ -125,7 +131,9 @@ class Turnout:
         key; `unique_until` start, finish, or time (then `unique_for` says how long).
         `transactional=True` gives the task a transaction in the store's database,
         `current_job().connection`, in which its success is recorded too; or give what opens one,
-        such as `Session.begin`. Raises ConfigError for what cannot be, at decoration.
+        such as `Session.begin`. `isolate=True` runs it in a child process that its `timeout` kills
+        and whose `memory` ("512MB") can be bounded. `on_crash` says what follows when its process
+        dies: rerun (at most twice), dead or discard. Raises ConfigError at decoration.
         """
         if fn is not None:
             return TaskMaker(self)(fn)
@@ -205,8 +213,24 @@ class Turnout:
         """Record many jobs, a thousand a transaction, reading `prepared` lazily.
 
         Each thousand is recorded whole or not at all; an error leaves the earlier ones recorded.
+        The store records one while the next is read.
         """
-        return [handle for chunk in self._chunks(prepared) for handle in self._record(chunk)]
+        if connection_of(self) is not None:  # the caller's: nobody else may use it
+            return [handle for chunk in self._chunks(prepared) for handle in self._record(chunk)]
+        source = iter(prepared)
+        first = list(islice(source, MAX_BATCH))
+        if len(first) < MAX_BATCH:
+            return self._record([_new(item) for item in first]) if first else []
+        chunks = self._chunks(chain(first, source))
+        batches = ((chunk, *self._shaped(chunk)) for chunk in chunks)
+        handles: list[Job[Any]] = []
+        for (jobs, shaped, _), ids in one_ahead(batches, self._enqueue_kept):
+            handles += self._handles(jobs, shaped, ids)
+        return handles
+
+    def _enqueue_kept(self, batch: tuple[object, object, list[NewJob]]) -> list[JobId | None]:
+        kept = batch[2]
+        return self.store.enqueue(kept) if kept else []
 
     async def aenqueue_many(self, prepared: Iterable[PreparedJob[Any]]) -> list[Job[Any]]:
         """Record many jobs without blocking the event loop longer than it takes to prepare them."""

@@ -26,6 +26,7 @@ MAX_BYTES = 512 * 1024 * 1024  # every store's ceiling for one value, with room 
 
 _QUEUE = re.compile(r"[A-Za-z0-9_.:/-]{1,100}", re.ASCII)
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:", re.ASCII)
+_ITEM = re.compile(r"\s*[a-z][a-z0-9_-]{0,31}\s*=", re.ASCII)  # of a sharded URL
 _SECRET = re.compile(
     r"([?&;][^=&;]*(?:pass|pwd|secret|token|key|auth|credential)[^=&;]*=)[^&;#]*", re.IGNORECASE
 )
@@ -105,6 +106,12 @@ def redact(url: object) -> str:
     """Return a URL as it may be shown: without passwords, tokens and control characters."""
     if not isinstance(url, str):
         return f"a {type(url).__name__}"
+    if url.startswith("sharded:") and not url.startswith("sharded:///"):
+        items = url.removeprefix("sharded:").split("|")
+        if not all(_ITEM.match(item) for item in items):  # a part of a password, perhaps
+            return "sharded:***"
+        pairs = (item.partition("=") for item in items)
+        return "sharded:" + "|".join(f"{name}={redact(value)}" for name, _, value in pairs)
     scheme, sep, rest = url.partition("://")
     if not sep:
         scheme, rest = "", url

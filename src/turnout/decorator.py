@@ -8,9 +8,11 @@ import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, get_args, overload
 
+from turnout.crash import OnCrash
 from turnout.errors import CENTURY, ConfigError, as_seconds
+from turnout.isolation import Isolate, as_isolate
 from turnout.retry import DEFAULT_ATTEMPTS, Policy
 from turnout.task import Task, TaskOptions, check_name, check_priority
 
@@ -47,6 +49,9 @@ class TaskMaker:
         unique_until: Until = "finish",
         unique_for: float | timedelta | None = None,
         transactional: Transactional = False,
+        isolate: bool | Isolate = False,
+        memory: int | str | None = None,
+        on_crash: OnCrash = "rerun",
     ) -> None:
         self._app = app
         self._name = None if name is None else check_name(name)
@@ -61,6 +66,8 @@ class TaskMaker:
             unique_until=unique_until,
             unique_for=_above_zero(unique_for, "unique_for="),
             transactional=transactional,
+            isolate=as_isolate(isolate, memory),
+            on_crash=on_crash,
         )
         _check_options(self._options)
 
@@ -124,6 +131,9 @@ def _check_options(options: TaskOptions) -> None:
         raise ConfigError(msg)
     if options.unique_until not in ("start", "finish", "time"):
         msg = f"unique_until= is start, finish or time, got {options.unique_until!r}"
+        raise ConfigError(msg)
+    if options.on_crash not in get_args(OnCrash):
+        msg = f"on_crash= is rerun, dead or discard, got {options.on_crash!r}"
         raise ConfigError(msg)
     if options.unique_until == "time" and options.unique_for is None:
         msg = "unique_until='time' needs unique_for=, the seconds for which the key stays taken"

@@ -13,6 +13,7 @@ TurnoutError
 │   └── SchemaError        it holds something else, or a newer Turnout's schema
 ├── JobError               about one job
 │   ├── JobNotFound        no trace of it is left
+│   ├── IsolatedError      what a task raised in its child process, as its worker sees it
 │   ├── JobFailed          `wait` or `result` met a job that ended without success
 │   └── JobTimeout         an attempt ran for longer than its task's `timeout`
 └── ControlFlow            raised *by* tasks to say what should happen next
@@ -77,6 +78,17 @@ class JobError(TurnoutError):
 
 class JobNotFound(JobError):
     """No trace of this job is left: the id is wrong, or its record has been pruned."""
+
+
+class IsolatedError(JobError):
+    """What a task raised in its child process, for those who listen in the worker: its message.
+
+    `name` is the exception's own class, in words; the exception itself stays where it was raised.
+    """
+
+    def __init__(self, message: str, name: str = "") -> None:
+        super().__init__(message)
+        self.name = name
 
 
 class JobFailed(JobError):

@@ -22,6 +22,7 @@ __all__ = [
     "Event",
     "Events",
     "JobCancelled",
+    "JobCrashed",
     "JobDead",
     "JobDiscarded",
     "JobEnqueued",
@@ -88,6 +89,12 @@ class JobSnoozed(AttemptEvent, frozen=True):
     run_at: float
 
 
+class JobCrashed(AttemptEvent, frozen=True):
+    """The job's own process died under it, not the worker's; the job runs again."""
+
+    crashes: int
+
+
 class JobDead(AttemptEvent, frozen=True):
     """The job gave up. `error` is None when its workers died under it."""
 
@@ -133,6 +140,7 @@ KINDS: tuple[type[Event], ...] = (
     JobSucceeded,
     JobRetried,
     JobSnoozed,
+    JobCrashed,
     JobDead,
     JobDiscarded,
     JobCancelled,

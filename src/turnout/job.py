@@ -17,6 +17,7 @@ was reached, and a store applies it only while that lease is alive.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from enum import StrEnum
 from typing import Literal, NewType, Self
 
@@ -122,6 +123,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
     reason: str | None = None  # why discarded, cancelled or dead, in words
     result: str | None = None  # JSON
     keep: float = 0.0  # seconds to keep the record of a success, its result included
+    crashes: int | None = None  # the new count, when its process died; None: unchanged
     settled: bool = False  # applied already, in the transaction of the attempt itself
     exception: BaseException | None = None  # for listeners in this process; no store reads it
 
@@ -223,6 +225,9 @@ class Exchanged(Struct, frozen=True):
     settled: list[JobId]
     leased: list[LeasedJob]
     lost: bool = False
+    away: frozenset[JobId] = (
+        frozenset()
+    )  # not settled: what holds them cannot be reached, ask again
 
 
 class WorkerInfo(Struct, frozen=True, kw_only=True):
@@ -238,8 +243,13 @@ class WorkerInfo(Struct, frozen=True, kw_only=True):
     running: int = 0
     state: Literal["running", "quiet", "stopping", "stopped"] = "running"
     version: str = ""
+    rss: int | None = None  # bytes of memory that are its own or shared, where the system tells
+    on_crash: dict[str, str] = {}  # the tasks whose jobs are not simply run again after a crash
     bell: int | None = None  # where to ring when a job is ready (SQLite: a loopback UDP port)
     deadline: float = 0.0  # set by the store: dead after this
+
+
+Order = Literal["quiet", "stop", "dump"]
 
 
 class Orders(Struct, frozen=True):
@@ -249,12 +259,24 @@ class Orders(Struct, frozen=True):
     cancel: frozenset[JobId] = frozenset()  # running jobs that somebody asked to stop
     quiet: bool = False
     stop: bool = False
+    dump: bool = False  # the stacks of all threads, to stderr
+    gone: frozenset[JobId] = frozenset()  # running jobs that are not ours any more
+
+    @classmethod
+    def told(cls, cancel: Iterable[JobId], orders: Collection[str]) -> Self:
+        """Return what stores keep: the jobs asked to stop, and orders by name."""
+        return cls(
+            cancel=frozenset(cancel),
+            quiet="quiet" in orders,
+            stop="stop" in orders,
+            dump="dump" in orders,
+        )
 
 
 class Reaped(Struct, frozen=True):
     """A job taken back from a dead worker, and where it went.
 
-    QUEUED, or DEAD as poison, or CANCELLED when somebody had asked for that.
+    QUEUED, or DEAD as poison, or CANCELLED when somebody had asked for that, or as `on_crash` says.
     """
 
     id: JobId
@@ -356,6 +378,16 @@ class Retention(Struct, frozen=True, kw_only=True):
     ended_count: int = 10_000
 
 
+class Part(Struct, frozen=True, kw_only=True):
+    """One of several stores behind one, as `describe` found it."""
+
+    name: str
+    location: str  # without secrets
+    state: Literal["up", "draining", "away"]
+    jobs: int | None = None  # queued or running there; None: unknown
+    note: str = ""
+
+
 class StoreInfo(Struct, frozen=True, kw_only=True):
     """What a store says of itself, for banners and checks."""
 
@@ -364,3 +396,4 @@ class StoreInfo(Struct, frozen=True, kw_only=True):
     enqueue_survives: str  # "a power cut" | "a killed process" | "nothing"
     settle_survives: str
     warnings: tuple[str, ...] = ()
+    parts: tuple[Part, ...] = ()  # of a store that is made of several

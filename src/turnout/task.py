@@ -16,10 +16,12 @@ import msgspec
 
 from turnout.codec import Signature
 from turnout.config import check_queue_name
+from turnout.crash import OnCrash
 from turnout.errors import CENTURY, ConfigError, as_seconds
 from turnout.failure import clean
 from turnout.handle import Job
 from turnout.ids import new_id
+from turnout.isolation import Isolate
 from turnout.job import NewJob, Unique
 
 if TYPE_CHECKING:
@@ -46,6 +48,8 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
     unique_until: Literal["start", "finish", "time"]
     unique_for: float | None
     transactional: bool | Callable[[], AbstractContextManager[Any]] = False
+    isolate: Isolate | None = None
+    on_crash: OnCrash = "rerun"
 
 
 class CallOptions(msgspec.Struct, frozen=True, kw_only=True):

@@ -191,3 +191,26 @@ def test_the_real_worker_ends_with_a_line_where_there_is_no_module(program):
     )  # fmt: skip
     assert done.returncode == 1
     assert done.stderr.startswith("turnout: there is no module 'nope'")
+
+
+def test_hands_on_when_processes_are_replaced_and_who_may_ask(cli, handed):
+    cli(
+        *("worker", "shop.jobs", "--max-memory", "1.5GB", "--max-age", "6h", "--max-jobs", "10000"),
+        *("--drain-timeout", "30m", "--health", ":8080", "--redeliver", "0.02"),
+    )
+    options = handed["options"]
+    assert (options.max_memory, options.max_age, options.max_jobs) == (
+        1_500_000_000,
+        21_600,
+        10_000,
+    )
+    assert (options.drain_timeout, options.health, options.redeliver) == (1_800, ":8080", 0.02)
+    assert options.redeliver_in_production is False
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("500MB", 500_000_000), ("512MiB", 2**29), ("2g", 2 * 10**9), ("1e9", None)]
+)
+def test_sizes(cli, handed, text, size):
+    said = cli("worker", "shop.jobs", "--max-memory", text, code=0 if size else 2)
+    assert handed["options"].max_memory == size if size else "write 500MB" in said.stderr

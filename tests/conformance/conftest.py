@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from conformance.stores import URLS
+from conformance.stores import NOT_ACROSS_SHARDS, SEVERAL, URLS
 from turnout.store import open_store
 from turnout.store.protocol import Store
 
@@ -24,3 +24,11 @@ def store(url) -> Iterator[Store]:
     opened.setup()
     yield opened
     opened.close()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        call = getattr(item, "callspec", None)
+        reason = NOT_ACROSS_SHARDS.get(getattr(item, "originalname", ""))
+        if reason and call is not None and set(SEVERAL) & set(map(str, call.params.values())):
+            item.add_marker(pytest.mark.skip(reason=reason))

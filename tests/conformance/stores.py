@@ -16,8 +16,25 @@ URLS: dict[str, Callable[[Path], str]] = {
     "postgresql": lambda _folder: postgres.fresh_url(),
     "mariadb": lambda _folder: mariadb.fresh_url(),
     "redis": lambda _folder: valkey.fresh_url(),
+    "one shard": lambda _folder: "sharded:a=memory:",
+    "sharded": lambda _folder: "sharded:a=memory:|b=memory:",
+    "sharded redis": lambda _folder: f"sharded:a={valkey.fresh_url()}|b={valkey.fresh_url()}",
 }
 """Store name -> the URL of an empty store, given an empty folder."""
 
-WITHOUT_TRANSACTIONS = ("memory", "redis")
+WITHOUT_TRANSACTIONS = ("memory", "redis", "one shard", "sharded", "sharded redis")
 """Stores that refuse `transaction` and `within`."""
+
+SEVERAL = ("sharded", "sharded redis")
+"""Stores of several shards, each of which keeps every promise; across them some are weaker."""
+
+_ORDER = "the order of a queue holds on each shard, not across them"
+_KEPT = "the counts of a retention are kept by each shard"
+NOT_ACROSS_SHARDS = {
+    "test_each_queue_gives_no_more_than_its_room": _ORDER,
+    "test_no_more_than_the_limit_is_leased": _ORDER,
+    "test_successes_over_the_count_of_their_queue_go_oldest_first": _KEPT,
+    "test_one_batch_of_successes_can_go_in_part": _KEPT,
+    "test_the_adapter_answers_as_the_reference_does": f"{_ORDER}; {_KEPT}",
+}
+"""Test -> why it cannot hold over `SEVERAL`. All of them hold over a sharded store of one shard."""

@@ -173,6 +173,15 @@ def test_a_stale_fence_changes_nothing(store):
     assert settle(store, succeeded(second)) == [1]
 
 
+def test_a_stale_outcome_does_not_keep_the_valid_one_behind_it_out(store):
+    [old] = running(store, new_job(1))
+    settle(store, retried(old, run_at=T))
+    [new] = lease(store)
+    assert settle(store, succeeded(old), retried(new, run_at=T + 60)) == [1]
+    assert known(store, 1).state is State.QUEUED
+    assert known(store, 1).attempt == 2
+
+
 def test_another_workers_lease_cannot_be_settled(store):
     [job] = running(store, new_job(1))
     open_epoch(store, "e2")

@@ -14,7 +14,11 @@ if not sys.platform.startswith("linux"):
     collect_ignore_glob = ["test_*.py"]  # /proc tells the rig which processes live
 
 
-@pytest.fixture(params=[name for name in URLS if name != "memory"])
+# Shards are tried out by test_shards.py; behind them are the same stores.
+SHARED = [name for name in URLS if name != "memory" and "shard" not in name]
+
+
+@pytest.fixture(params=SHARED)
 def rig(request, tmp_path) -> Iterator[Rig]:
     """An empty store that processes can share, and the way to start workers on it."""
     made = Rig(tmp_path, URLS[request.param](tmp_path))

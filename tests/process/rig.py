@@ -49,9 +49,9 @@ def is_alive(pid: int) -> bool:
 class Worker:
     """A supervisor process with its children."""
 
-    def __init__(self, command: list[str], log: Path, cwd: Path) -> None:
+    def __init__(self, command: list[str], log: Path, cwd: Path, more: dict[str, str]) -> None:
         self.log_path = log
-        env = {**os.environ, "PYTHONPATH": str(SOURCE), "PYTHONFAULTHANDLER": ""}
+        env = {**os.environ, "PYTHONPATH": str(SOURCE), "PYTHONFAULTHANDLER": "", **more}
         env.pop("TURNOUT_URL", None)
         with log.open("wb") as out:
             self.process = subprocess.Popen(
@@ -114,6 +114,14 @@ class Worker:
         self.signal(signal.SIGTERM)
         return self.wait()
 
+    def until_logged(self, words: str, count: int = 1, *, timeout: float = 30.0) -> str:
+        """Wait until the log holds these words so often; return it."""
+        try:
+            wait_until(lambda: self.log.count(words) >= count, timeout=timeout)
+        except AssertionError:
+            raise AssertionError(f"never said {count} x {words!r}:\n{self.log[-4000:]}") from None
+        return self.log
+
     @property
     def log(self) -> str:
         return self.log_path.read_text(errors="replace")
@@ -130,6 +138,7 @@ class Rig:
         self.store = self.app.store
         self.store.setup()
         self.workers: list[Worker] = []
+        self.env: dict[str, str] = {}  # for those that are started from now on
 
     def start(self, **options: Any) -> Worker:
         """Start a supervisor and wait until its children are at work."""
@@ -159,7 +168,7 @@ class Rig:
 
     def _launch(self, command: list[str]) -> Worker:
         log = self.folder / f"worker-{len(self.workers)}.log"
-        worker = Worker(command, log, self.folder)
+        worker = Worker(command, log, self.folder, self.env)
         self.workers.append(worker)
         return worker
 

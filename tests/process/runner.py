@@ -21,6 +21,9 @@ def main(folder: str, text: str) -> int:
     crew.UNKNOWN_TASK_DELAY = (0.2, 0.4)
     logging.basicConfig(level=logging.INFO, format="%(process)d %(levelname)s %(message)s")
     app = make_app(Path(folder), options.pop("url"), extra=options.pop("extra", False))
+    if options.pop("preload", False):
+        app.tasks["note"].enqueue("preload")
+        assert app.store.count()
     queues = parse_queues(options.pop("queues", ""))
     return Supervisor(app, WorkerOptions(queues=queues, **options)).run()
 

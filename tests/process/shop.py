@@ -8,11 +8,26 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import os
+import signal
 import sys
+import threading
 import time
+from collections.abc import Callable
+from contextvars import ContextVar
 from pathlib import Path
+from typing import Any
 
-from turnout import Cancel, Turnout, current_job, exactly
+from turnout import (
+    Cancel,
+    CurrentJob,
+    Isolate,
+    JobTimeout,
+    Turnout,
+    current_job,
+    discard_on,
+    exactly,
+    retry_on,
+)
 
 
 class Ledger:
@@ -50,10 +65,13 @@ def make_app(folder: Path, url: str, *, extra: bool = False) -> Turnout:
     jobs = Turnout(url)
     ledger = Ledger(folder)
     _steady(jobs, ledger)
+    _heavy(jobs, ledger)
     _deadly(jobs, ledger)
     _slow(jobs, ledger)
     _asynchronous(jobs, ledger)
     _transactional(jobs, ledger)
+    _isolated(jobs, ledger)
+    _isolated_and_dying(jobs, ledger)
     if extra:
 
         @jobs.task(name="newer")
@@ -95,6 +113,22 @@ def _steady(jobs: Turnout, ledger: Ledger) -> None:
         ledger.write("start", name, os.getpid())
         while not ledger.is_released(name):
             time.sleep(0.01)
+
+
+def _heavy(jobs: Turnout, ledger: Ledger) -> None:
+    held: list[bytes] = []
+
+    @jobs.task(name="grow")
+    def grow(name: str, size: int) -> None:
+        held.append(bytes(1) * size)
+        ledger.write("grown", name, os.getpid())
+
+    @jobs.task(name="brittle", attempts=1)
+    def brittle(name: str) -> None:
+        """Do what cannot be done twice."""
+        ledger.write("brittle", name, current_job().attempt)
+        if len(ledger.said("brittle", name)) > 1:
+            raise FileExistsError(name)
 
 
 def _deadly(jobs: Turnout, ledger: Ledger) -> None:
@@ -194,6 +228,140 @@ def _transactional(jobs: Turnout, ledger: Ledger) -> None:
         insert(order)
         if current_job().attempt < 3:
             raise ConnectionError("the bank hung up after the row was written")
+
+
+tenant: ContextVar[str] = ContextVar("tenant", default="nobody")
+
+
+def hold_the_gil(seconds: float) -> None:
+    """Sleep in C code that lets no other thread of the interpreter run."""
+    ctypes.PyDLL(None).usleep(int(seconds * 1e6))
+
+
+def _isolated(jobs: Turnout, ledger: Ledger) -> None:
+    jobs.propagate(tenant)
+
+    @jobs.task(name="iso", isolate=True, timeout=60)
+    def iso(name: str) -> dict[str, Any]:
+        job = current_job()
+        job.progress(3, total=4, message="nearly")
+        jobs.tasks["note"].enqueue(f"from-{name}")
+        ledger.write("ran", name, os.getpid(), os.getppid())
+        return {
+            "pid": os.getpid(),
+            "id": job.id,
+            "key": job.idempotency_key,
+            "attempt": job.attempt,
+            "left": (job.deadline or 0.0) - time.time(),
+            "tenant": tenant.get(),
+            "threads": sorted(thread.name for thread in threading.enumerate()),
+            "is_main": threading.current_thread() is threading.main_thread(),
+        }
+
+    @jobs.task(name="iso_async", isolate=True)
+    async def iso_async(name: str) -> str:
+        await asyncio.sleep(0)
+        return f"{name} in {os.getpid()}"
+
+    @jobs.task(name="iso_nap", isolate=True)
+    def iso_nap(name: str, seconds: float) -> None:
+        ledger.write("start", name, os.getpid())
+        time.sleep(seconds)
+        ledger.write("end", name, os.getpid())
+
+    @jobs.task(name="iso_apart", isolate=True, queue="apart")
+    def iso_apart(name: str) -> None:
+        ledger.write("apart", name, os.getpid())
+
+    @jobs.task(name="iso_hold", isolate=True, wait=exactly(0.05))
+    def iso_hold(name: str) -> None:
+        job = current_job()
+        ledger.write("start", name, os.getpid(), job.attempt)
+        while not ledger.is_released(name):
+            for flag in ("lost", "stopping", "cancelled"):
+                if getattr(job, flag) and not ledger.said(flag, name):
+                    ledger.write(flag, name, os.getpid())
+            time.sleep(0.01)
+        ledger.write("end", name, os.getpid())
+
+    @jobs.task(name="iso_ahold", isolate=True)
+    async def iso_ahold(name: str) -> None:
+        ledger.write("start", name, os.getpid())
+        try:
+            while not ledger.is_released(name):  # noqa: ASYNC110 - a file has no event
+                await asyncio.sleep(0.01)
+        except asyncio.CancelledError:
+            ledger.write("cancelled", name, os.getpid())
+            raise
+        ledger.write("end", name, os.getpid())
+
+    @jobs.task(name="iso_fresh", isolate=Isolate(reuse=1))
+    def iso_fresh(name: str) -> int:
+        return os.getpid()
+
+    @jobs.task(name="iso_fail", isolate=True, attempts=2, wait=exactly(0.05))
+    def iso_fail(name: str) -> None:
+        raise LookupError(f"no such order: {name}")
+
+
+def _isolated_and_dying(jobs: Turnout, ledger: Ledger) -> None:
+    ways: dict[str, Callable[[], object]] = {
+        "exit3": lambda: os._exit(3),
+        "exit0": lambda: os._exit(0),
+        "segfault": lambda: ctypes.string_at(0),
+        "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    }
+
+    def die(name: str, way: str, times: int = 99) -> None:
+        ledger.write("start", name, os.getpid())
+        if len(ledger.said("start", name)) <= times:
+            sys.stderr.write(f"about to {way}\n")
+            sys.stderr.flush()
+            ways[way]()
+        ledger.write("end", name, os.getpid())
+
+    jobs.task(name="iso_die", isolate=True)(die)
+    jobs.task(name="iso_die_once", isolate=True, on_crash="dead")(die)
+    jobs.task(name="die_once", on_crash="discard")(die)
+
+    @jobs.task(name="iso_stuck", isolate=True, timeout=0.5, attempts=1)
+    def iso_stuck(name: str, seconds: float) -> None:
+        ledger.write("start", name, os.getpid())
+        hold_the_gil(seconds)
+        ledger.write("end", name, os.getpid())
+
+    @jobs.task(name="gil")
+    def gil(name: str, seconds: float, times: int = 1) -> None:
+        ledger.write("start", name, os.getpid())
+        if len(ledger.said("start", name)) <= times:
+            hold_the_gil(seconds)
+        ledger.write("end", name, os.getpid())
+
+    def tell(job: CurrentJob, error: BaseException) -> None:
+        ledger.write("then", job.arguments[0][0], type(error).__name__, os.getpid())
+
+    @jobs.task(
+        name="iso_hog", memory="300MB", isolate=True, on_error=[discard_on(MemoryError, then=tell)]
+    )
+    def iso_hog(name: str, megabytes: int) -> int:
+        return len(bytearray(megabytes * 2**20))
+
+    @jobs.task(
+        name="iso_late", isolate=True, timeout=0.3,
+        on_error=[retry_on(JobTimeout, attempts=1, then=tell)],
+    )  # fmt: skip
+    def iso_late(name: str) -> None:
+        ledger.write("start", name, os.getpid())
+        time.sleep(60)
+
+    @jobs.task(name="iso_charge", isolate=True, transactional=True, wait=exactly(0.05))
+    def iso_charge(order: int) -> None:
+        cursor = current_job().connection.cursor()
+        cursor.execute(f"INSERT INTO charge (order_id) VALUES ({order})")
+        cursor.close()
+        ledger.write("charged", order, os.getpid())
+        if len(ledger.said("charged", str(order))) == 1:
+            os._exit(5)
 
 
 __all__ = ["Ledger", "make_app"]

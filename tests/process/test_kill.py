@@ -85,6 +85,7 @@ def test_a_job_that_kills_its_worker_three_times_is_dead_as_poison_with_the_evid
     assert (record.attempt, record.crashes) == (0, 3)
     assert [entry.outcome for entry in record.attempts] == ["crashed"] * 3
     assert "3 times" in (record.reason or "")
+    assert all("exit code 3" in (entry.message or "") for entry in record.attempts)
     assert len(rig.ledger.said("start", "bad")) == 3
     for job in good:
         assert rig.until(job, timeout=30).state is State.SUCCEEDED

@@ -87,6 +87,17 @@ def test_a_running_thread_job_sees_that_it_is_cancelled(rig):
     assert rig.until(job).state is State.CANCELLED
 
 
+def test_an_order_reaches_a_busy_worker_before_its_heartbeat(rig):
+    rig.start(heartbeat=60.0, dead_after=180.0, threads=2, children=2)
+    jobs = {task: rig.enqueue(task, task) for task in ("hold", "ahold", "iso_hold")}
+    for task in jobs:
+        rig.until_said("start", task)
+    for task, job in jobs.items():
+        assert cancel(rig, job) == 1
+        rig.until(job, State.CANCELLED)
+        assert rig.ledger.said("cancelled", task)
+
+
 def test_a_cancelled_job_whose_worker_dies_stays_cancelled(rig):
     worker = rig.start(heartbeat=30.0, dead_after=60.0)
     job = rig.enqueue("hold", "a")
@@ -97,6 +108,33 @@ def test_a_cancelled_job_whose_worker_dies_stays_cancelled(rig):
     record = rig.until(job, State.CANCELLED)
     assert record.crashes == 1
     assert len(rig.ledger.said("start", "a")) == 1
+
+
+def test_a_job_that_stops_the_interpreter_ends_its_worker_and_not_the_queue(sqlite_rig):
+    """Its C code holds the lock of the interpreter: no thread of the process can do anything."""
+    rig = sqlite_rig
+    worker = rig.start(frozen_after=2.0, heartbeat=5.0, dead_after=60.0)
+    [stuck] = worker.children()
+    neighbour = rig.enqueue("hold", "a")
+    rig.until_said("start", "a")
+    job = rig.enqueue("gil", "b", 120.0)
+    rig.until_said("start", "b")
+    wait_until(lambda: stuck not in worker.children(), "the stuck process has ended itself")
+    rig.until_said("start", "a", 2)
+    rig.ledger.release("a")
+    for each in (neighbour, job):
+        record = rig.until(each, State.SUCCEEDED)
+        assert (record.attempt, record.crashes) == (1, 1)
+    assert "in hold_the_gil" in worker.log, "it says where it stood"
+    assert worker.stop() == 0
+
+
+def test_a_long_job_is_not_taken_for_stuck(sqlite_rig):
+    worker = sqlite_rig.start(frozen_after=2.0)
+    pids = worker.children()
+    job = sqlite_rig.enqueue("nap", "a", 3.0)
+    assert sqlite_rig.until(job, State.SUCCEEDED).crashes == 0
+    assert worker.children() == pids
 
 
 def test_a_queues_limit_holds(rig):

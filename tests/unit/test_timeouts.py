@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from turnout import JobFailed
+from turnout import JobFailed, JobTimeout, retry_on
 
 
 def test_a_coroutine_that_swallows_its_cancellation(jobs, worker):
@@ -45,5 +45,32 @@ def test_a_thread_that_swallows_its_interruption(jobs, worker):
     try:
         with pytest.raises(JobFailed, match="longer than its timeout of"):
             stubborn.enqueue().wait(20)
+    finally:
+        release.set()
+
+
+def test_a_then_that_hangs_stops_neither_the_clock_nor_other_timeouts(jobs, worker):
+    release = threading.Event()
+
+    def hang(_job: object, _error: BaseException) -> None:
+        release.wait(30)
+
+    @jobs.task(name="hanging", timeout=0.1, on_error=[retry_on(JobTimeout, attempts=1, then=hang)])
+    def hanging() -> None:
+        release.wait(30)
+
+    @jobs.task(name="stubborn", timeout=0.1, attempts=1)
+    def stubborn() -> None:
+        release.wait(30)
+
+    worker()
+    try:
+        first = hanging.enqueue()
+        with pytest.raises(JobFailed, match="longer than its timeout of"):
+            stubborn.using(delay=1.5).enqueue().wait(20)
+        assert first.refresh().state == "running", "its rule has not come to an end"
+        release.set()
+        with pytest.raises(JobFailed):
+            first.wait(20)
     finally:
         release.set()

@@ -273,7 +273,7 @@ def worker() -> WorkerInfo:
 @pytest.mark.parametrize("scoped", [False, True])
 def test_a_sessions_commit_wakes_a_sleeping_worker(jobs, charge, engine, scoped, monkeypatch):
     rings: list[list[int]] = []
-    monkeypatch.setattr("turnout.store.sqlite.store.ring", lambda ports: rings.append(list(ports)))
+    monkeypatch.setattr("turnout.store.sqlite.store.ring", lambda ports, _: rings.append([*ports]))
     jobs.store.heartbeat(worker(), ttl=60)
     session = scoped_session(sessionmaker(engine)) if scoped else Session(engine)
     with jobs.within(session):
@@ -286,7 +286,7 @@ def test_a_sessions_commit_wakes_a_sleeping_worker(jobs, charge, engine, scoped,
 
 def test_a_rolled_back_enqueue_rings_nobody_later(jobs, charge, engine, monkeypatch):
     rings: list[int] = []
-    monkeypatch.setattr("turnout.store.sqlite.store.ring", lambda ports: rings.append(1))
+    monkeypatch.setattr("turnout.store.sqlite.store.ring", lambda ports, _: rings.append(1))
     session = Session(engine)
     for _ in range(3):
         with jobs.within(session):

@@ -20,15 +20,20 @@ from turnout import __version__
 from turnout.cli import output
 from turnout.cli.locate import find_app, find_url, open_existing
 from turnout.cli.options import app_option, examples, json_option, url_option
-from turnout.errors import TurnoutError
+from turnout.errors import StoreUnavailable, TurnoutError
 from turnout.ids import new_id
-from turnout.job import JobFilter, JobId, QueueStats, State, WorkerInfo
+from turnout.job import JobFilter, JobId, QueueStats, State, StoreInfo, WorkerInfo
 
 if TYPE_CHECKING:
     from turnout.app import Turnout
     from turnout.store.protocol import Store
 
 _PACKAGES = ("msgspec", "click", "rich", "cronsim")
+_LEVELS: dict[str, Literal["ok", "warning", "fault"]] = {
+    "up": "ok",
+    "draining": "warning",
+    "away": "fault",
+}
 _LOOKED_AT = 1_000  # queued jobs whose tasks are compared with the application's
 
 
@@ -119,14 +124,25 @@ def look_at_store(store: Store, app: Turnout | None) -> Iterator[Finding]:
         "durability",
         f"an enqueue survives {info.enqueue_survives}, a settle {info.settle_survives}",
     )
+    for part in info.parts:
+        said = f"{part.state} at {part.location}" + (f": {part.note}" if part.note else "")
+        yield Finding(_LEVELS[part.state], f"shard {part.name}", said)
     for warning in info.warnings:
         yield Finding("warning", "store", warning)
-    # An order that names no job changes nothing, and still needs all that a write needs.
-    store.change(JobFilter(ids=(JobId(new_id()),)), "cancel", limit=1)
+    _try_a_write(store, info)
     queues, workers = store.count(), store.workers()
     yield from look_at_queues(queues, workers)
     if app is not None:
         yield from look_at_tasks(store, app, workers)
+
+
+def _try_a_write(store: Store, info: StoreInfo) -> None:
+    """Give an order that names no job: it changes nothing and needs all that a write needs."""
+    try:
+        store.change(JobFilter(ids=(JobId(new_id()),)), "cancel", limit=1)
+    except StoreUnavailable:
+        if all(part.state != "away" for part in info.parts):
+            raise  # otherwise said already
 
 
 def look_at_queues(queues: list[QueueStats], workers: list[WorkerInfo]) -> Iterator[Finding]:

@@ -24,8 +24,8 @@ FAULT, USAGE, UNREACHABLE, INTERRUPTED = 1, 2, 3, 130
 _COMMANDS = {
     name: name
     for name in (
-        "worker", "status", "jobs", "dead", "queues", "enqueue", "check", "migrate", "bench",
-        "simulate", "completion",
+        "worker", "workers", "status", "jobs", "dead", "queues", "enqueue", "check", "migrate",
+        "bench", "simulate", "completion",
     )
 }  # fmt: skip
 

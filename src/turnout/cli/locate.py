@@ -17,7 +17,7 @@ from urllib.parse import unquote
 import click
 
 from turnout.errors import ConfigError, StoreUnavailable
-from turnout.store import open_store
+from turnout.store import open_store, part_urls
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -177,6 +177,13 @@ def open_existing(url: str) -> Store:
     Raises StoreUnavailable when there is none yet, ConfigError for a memory store.
     """
     store = open_store(url)
+    for one in part_urls(url):
+        _check_existing(one)
+    store.setup()
+    return store
+
+
+def _check_existing(url: str) -> None:
     scheme, _, rest = url.partition(":")
     if scheme == "memory":
         msg = (
@@ -190,5 +197,3 @@ def open_existing(url: str) -> Store:
             "or `turnout migrate`; check the path"
         )
         raise StoreUnavailable(msg)
-    store.setup()
-    return store

@@ -29,7 +29,9 @@ def worker_command(target: str, options: dict[str, Any]) -> list[str]:
     """Return the command line of the worker without --reload."""
     command = [sys.executable, "-m", "turnout", "worker", target]
     for name, value in options.items():
-        if value is not None and not isinstance(value, bool):
+        if value is True:
+            command.append(f"--{name.replace('_', '-')}")
+        elif value is not None and value is not False:
             command += [f"--{name.replace('_', '-')}", str(value)]
     return command
 

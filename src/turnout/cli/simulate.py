@@ -6,6 +6,7 @@ The invariant: the same scenario prints the same figures, on any machine.
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -84,9 +85,7 @@ def _compare(plan: Scenario, processes: int) -> list[Summary]:
     if not is_interactive():
         return compare(plan, processes=processes)
     total = plan.seeds * len(plan.contenders)
-    with click.progressbar(
-        length=total, label="simulating", file=click.get_text_stream("stderr")
-    ) as bar:
+    with click.progressbar(length=total, label="simulating", file=sys.stderr) as bar:
         return compare(plan, processes=processes, tell=lambda *_: bar.update(1))
 
 

@@ -17,7 +17,7 @@ import msgspec
 from turnout.cli import output
 from turnout.cli.filters import LENGTH
 from turnout.cli.options import examples, json_option, with_store
-from turnout.job import QueueStats, WorkerInfo
+from turnout.job import Part, QueueStats, WorkerInfo
 from turnout.store.protocol import Store
 
 HEADERS = ("queue", "ready", "scheduled", "running", "dead", "oldest", "per min", "")
@@ -33,6 +33,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     location: str
     queues: list[QueueStats]
     workers: list[WorkerInfo]
+    shards: tuple[Part, ...] = ()
 
 
 def _checked_interval(ctx: click.Context, param: click.Parameter, seconds: float) -> float:
@@ -71,6 +72,7 @@ def look(store: Store) -> Status:
         location=info.location,
         queues=store.count(),
         workers=store.workers(),
+        shards=info.parts,
     )
 
 
@@ -82,7 +84,7 @@ def print_status(seen: Status) -> None:
         Console().print(_renderable(seen))
         return
     output.print_table(HEADERS, queue_rows(seen.queues, seen.at), NUMBERS)
-    click.echo("\n".join(worker_lines(seen)))
+    click.echo("\n".join([*worker_lines(seen), *shard_lines(seen)]))
 
 
 def watch_status(store: Store, interval: float, *, as_json: bool) -> None:
@@ -131,8 +133,25 @@ def worker_lines(seen: Status) -> list[str]:
 def _worker_line(worker: WorkerInfo, now: float) -> str:
     queues = "all queues" if "*" in worker.queues else ", ".join(worker.queues) or "all queues"
     up = output.duration(max(0.0, now - worker.started_at))
-    said = f"{worker.name} {worker.state} {worker.running}/{worker.concurrency}, up {up}: {queues}"
+    held = "" if worker.rss is None else f", {worker.rss / 1e6:,.0f} MB"
+    busy = f"{worker.running}/{worker.concurrency}"
+    said = f"{worker.name} {worker.state} {busy}, up {up}{held}: {queues}"
     return f"  {output.one_line(said)}"
+
+
+def shard_lines(seen: Status) -> list[str]:
+    """Return a line for each shard, if there are any."""
+    if not seen.shards:
+        return []
+    away = sum(part.state == "away" for part in seen.shards)
+    first = f"{output.plural(len(seen.shards), 'shard')}, " + (f"{away} away" if away else "all up")
+    return [first, *map(_shard_line, seen.shards)]
+
+
+def _shard_line(part: Part) -> str:
+    waiting = "" if part.jobs is None else f", {output.plural(part.jobs, 'job')}"
+    note = f": {part.note}" if part.note else ""
+    return f"  {output.one_line(f'{part.name} {part.state} at {part.location}{waiting}{note}')}"
 
 
 def _renderable(seen: Status) -> Any:
@@ -142,4 +161,4 @@ def _renderable(seen: Status) -> Any:
     where = Text(output.one_line(f"{seen.store}  {seen.location}  {output.clock(seen.at)}"))
     right = [header in NUMBERS for header in HEADERS]
     table = output.rich_table(HEADERS, queue_rows(seen.queues, seen.at), right)
-    return Group(where, table, Text("\n".join(worker_lines(seen))))
+    return Group(where, table, Text("\n".join([*worker_lines(seen), *shard_lines(seen)])))

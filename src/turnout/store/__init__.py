@@ -13,7 +13,7 @@ from turnout.errors import ConfigError
 if TYPE_CHECKING:
     from turnout.store.protocol import Store
 
-__all__ = ["open_store", "schema_sql"]
+__all__ = ["open_store", "part_urls", "schema_sql"]
 
 # scheme -> module, class, the extra that brings its driver
 _ADAPTERS = {
@@ -26,6 +26,7 @@ _ADAPTERS = {
     "redis": ("redis", "RedisStore", "redis"),
     "rediss": ("redis", "RedisStore", "redis"),
     "unix": ("redis", "RedisStore", "redis"),
+    "sharded": ("sharded", "ShardedStore", ""),
 }
 
 
@@ -45,12 +46,19 @@ def schema_sql(url: str) -> str:
     return text or "-- this store has no schema\n"
 
 
+def part_urls(url: str) -> list[str]:
+    """Return the URLs of the stores behind `url`: itself, or those of its shards."""
+    adapter = _adapter(url)
+    parts: list[str] = adapter.part_urls(url) if hasattr(adapter, "part_urls") else [url]
+    return parts
+
+
 def _adapter(url: str) -> Any:
     scheme, colon, _ = url.partition(":")
     if not colon or scheme not in _ADAPTERS:
         msg = (
             f"no store answers to the scheme {scheme!r}: a store URL begins with sqlite:, "
-            "postgresql:, mysql:, mariadb:, redis: or memory:, such as sqlite:///jobs.db"
+            "postgresql:, mysql:, mariadb:, redis:, memory: or sharded:, such as sqlite:///jobs.db"
         )
         raise ConfigError(msg)
     module, name, extra = _ADAPTERS[scheme]

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from turnout.job import JobId, WorkerInfo
+from turnout.job import JobId, Order, WorkerInfo
 
 _MAX_ENDED = 10_000  # remembered, so that they never come back
 
@@ -19,11 +19,12 @@ _MAX_ENDED = 10_000  # remembered, so that they never come back
 class Epoch:
     """One worker's epoch: who it is, and its leases as job id -> fence."""
 
-    __slots__ = ("leases", "worker")
+    __slots__ = ("leases", "orders", "worker")
 
     def __init__(self, worker: WorkerInfo) -> None:
         self.worker = worker
         self.leases: dict[JobId, int] = {}
+        self.orders: list[Order] = []
 
 
 class Epochs:
@@ -62,16 +63,16 @@ class Epochs:
         if epoch is not None and epoch.leases:
             self._over[name] = epoch
 
-    def surrender(self, name: str | None) -> Iterator[JobId]:
-        """Yield what an ended epoch, or every one, still held; each lease ends as it is yielded."""
+    def surrender(self, name: str | None) -> Iterator[tuple[WorkerInfo, JobId]]:
+        """Yield who held what of an ended epoch, or of all; each lease ends as it is yielded."""
         for over in [each for each in self._over if name in {None, each}]:
-            leases = self._over[over].leases
+            worker, leases = self._over[over].worker, self._over[over].leases
             while leases:
                 job_id = next(iter(leases))
                 del leases[job_id]
                 if not leases:
                     del self._over[over]
-                yield job_id
+                yield worker, job_id
 
     def workers(self) -> list[WorkerInfo]:
         """Return the workers whose epoch is open, by name."""

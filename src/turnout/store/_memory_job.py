@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import msgspec
 
+from turnout.crash import Evidence, crash_entry
 from turnout.job import (
-    AttemptRecord,
     JobFilter,
     JobId,
     JobRecord,
@@ -94,18 +94,12 @@ class StoredJob(msgspec.Struct, kw_only=True):
             return Trail()
         return msgspec.json.decode(self.trail, type=Trail)
 
-    def add_crash(self, now: float) -> None:
+    def add_crash(self, now: float, evidence: Evidence | None) -> None:
         """Count a crash, never an attempt, and write it into the history."""
         self.crashes += 1
         self.error = None
-        entry = AttemptRecord(
-            attempt=self.attempt + 1,
-            started_at=now if self.started_at is None else self.started_at,
-            finished_at=now,
-            worker=self.worker or "",
-            outcome="crashed",
-            message="the worker died while running this job",
-        )
+        since = now if self.started_at is None else self.started_at
+        entry = crash_entry(self.attempt + 1, (since, now), self.worker or "", evidence)
         past = self.history()
         self.trail = _as_json(Trail((*past.attempts, entry), past.counts))
 

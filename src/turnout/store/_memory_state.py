@@ -117,6 +117,8 @@ class MemoryState:
     def settle(self, job: StoredJob, outcome: Outcome, now: float) -> None:
         """Apply what an attempt concluded to its running job."""
         job.attempt = outcome.attempt
+        if outcome.crashes is not None:
+            job.crashes = outcome.crashes
         if outcome.trail is not None:
             job.trail, job.error = outcome.trail, outcome.error
         if outcome.state is not State.QUEUED:

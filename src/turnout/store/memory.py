@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import NoReturn
 
+from turnout.crash import Evidence, after_crash
 from turnout.errors import WithinError
 from turnout.job import (
     Action,
@@ -24,6 +25,7 @@ from turnout.job import (
     JobRecord,
     LeasedJob,
     NewJob,
+    Order,
     Orders,
     Outcome,
     QueueStats,
@@ -38,7 +40,6 @@ from turnout.store._memory_epochs import Epoch, Epochs
 from turnout.store._memory_job import StoredJob
 from turnout.store._memory_state import MemoryState
 from turnout.store.batch import check_batch
-from turnout.store.protocol import POISON
 
 _SHORTEST_NAP = 0.001
 
@@ -54,6 +55,7 @@ class MemoryStore:
         self._state = MemoryState()
         self._epochs = Epochs()
         self._woken: set[str] = set()
+        self._ordered: set[str] = set()
         self._fence = 0
         _all_stores.add(self)
 
@@ -162,27 +164,45 @@ class MemoryStore:
             now = self._now(now)
             if self._epochs.is_ended(worker.epoch):
                 return Orders(lost=True)
+            self._ordered.discard(worker.epoch)
             if worker.state == "stopped":
                 self._epochs.end(worker.epoch)
-                for job_id in self._epochs.surrender(worker.epoch):
+                for _, job_id in self._epochs.surrender(worker.epoch):
                     self._state.requeue(self._state.jobs[job_id], now)
                 self._changed.notify_all()
                 return Orders()
             holder = self._epochs.renew(worker, now + ttl)
             jobs = self._state.jobs
             asked = (job_id for job_id in holder.leases if jobs[job_id].cancel_requested)
-            return Orders(cancel=frozenset(asked))
+            orders, holder.orders = holder.orders, []
+            return Orders.told(asked, orders)
+
+    def order(self, epoch: str, order: Order) -> bool:
+        """Leave an order for the worker of an open epoch."""
+        with self._lock:
+            holder = self._epochs.current(epoch)
+            if holder is not None:
+                holder.orders.append(order)
+            return holder is not None
 
     def reap(
-        self, *, epoch: str | None = None, limit: int = 1_000, now: float | None = None
+        self,
+        *,
+        epoch: str | None = None,
+        evidence: Evidence | None = None,
+        limit: int = 1_000,
+        now: float | None = None,
     ) -> list[Reaped]:
         """End the epochs that are over and take back what they held; see the protocol."""
         with self._changed:
             now = self._now(now)
             for over in [epoch] if epoch is not None else self._epochs.late(now):
                 self._epochs.end(over)
-            ids = islice(self._epochs.surrender(epoch), limit)
-            reaped = [self._take_back(self._state.jobs[job_id], now) for job_id in ids]
+            held = islice(self._epochs.surrender(epoch), limit)
+            reaped = [
+                self._take_back(self._state.jobs[job_id], now, worker, evidence)
+                for worker, job_id in held
+            ]
             self._changed.notify_all()
         return reaped
 
@@ -192,13 +212,15 @@ class MemoryStore:
         with self._lock:
             return self._epochs.workers()
 
-    def _take_back(self, job: StoredJob, now: float) -> Reaped:
-        job.add_crash(now)
-        if job.crashes >= POISON and not job.cancel_requested:
-            reason = f"its worker died under it {job.crashes} times"
-            self._state.finish(job, State.DEAD, now, reason=reason)
-        else:
+    def _take_back(
+        self, job: StoredJob, now: float, worker: WorkerInfo, evidence: Evidence | None
+    ) -> Reaped:
+        job.add_crash(now, evidence)
+        state, reason = after_crash(job.crashes, worker.on_crash.get(job.task))
+        if state is State.QUEUED or job.cancel_requested:
             self._state.requeue(job, now)
+        else:
+            self._state.finish(job, state, now, reason=reason)
         return Reaped(job.id, job.task, job.queue, job.crashes, job.state)
 
     # ---- waiting
@@ -226,6 +248,13 @@ class MemoryStore:
         with self._changed:
             self._woken.add(worker.epoch)
             self._changed.notify_all()
+
+    def ordered(self, worker: WorkerInfo) -> bool:
+        """Tell whether orders may wait for this worker since the last look."""
+        with self._lock:
+            ordered = worker.epoch in self._ordered
+            self._ordered.discard(worker.epoch)
+            return ordered
 
     def _next_due(self, names: Iterable[str]) -> float:
         queues = self._state.queues
@@ -262,6 +291,8 @@ class MemoryStore:
             state = self._state
             matching = (job for job in state.select(where, now) if state.can(action, job, now))
             changed = sum(state.apply(action, job, now) for job in list(islice(matching, limit)))
+            if changed and action == "cancel":
+                self._ordered.update(worker.epoch for worker in self._epochs.workers())
             self._changed.notify_all()
         return changed
 

@@ -24,6 +24,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol, runtime_checkable
 
+from turnout.crash import POISON, Evidence
 from turnout.job import (
     Action,
     Exchanged,
@@ -32,6 +33,7 @@ from turnout.job import (
     JobRecord,
     LeasedJob,
     NewJob,
+    Order,
     Orders,
     Outcome,
     QueueStats,
@@ -42,7 +44,8 @@ from turnout.job import (
     WorkerInfo,
 )
 
-POISON = 3  # a job whose worker died under it this often is dead
+__all__ = ["MAX_BATCH", "POISON", "AwaitsCallers", "HearsOrders", "Store"]
+
 MAX_BATCH = 1_000  # jobs that one enqueue takes at most; callers chunk
 
 
@@ -117,12 +120,18 @@ class Store(Protocol):
         ...
 
     def reap(
-        self, *, epoch: str | None = None, limit: int = 1_000, now: float | None = None
+        self,
+        *,
+        epoch: str | None = None,
+        evidence: Evidence | None = None,
+        limit: int = 1_000,
+        now: float | None = None,
     ) -> list[Reaped]:
         """Take back at most `limit` jobs of workers past their deadline, or of `epoch` at once.
 
-        Each counts a crash, never an attempt; with POISON crashes the job is dead, with the
-        evidence in its history. An epoch is over the moment this begins: its late settles change
+        Each counts a crash, never an attempt; with POISON crashes the job is dead, or sooner where
+        its worker said so (`WorkerInfo.on_crash`). Its history keeps the `evidence`, what is known
+        of the death of `epoch`. An epoch is over the moment this begins: its late settles change
         nothing.
         """
         ...
@@ -175,6 +184,13 @@ class Store(Protocol):
         """List the workers whose epoch is open, by name."""
         ...
 
+    def order(self, epoch: str, order: Order) -> bool:
+        """Leave an order for the worker of an open epoch; False when there is none.
+
+        Its heartbeats bring the orders, each once: the oldest first, several at a time or not.
+        """
+        ...
+
     def prune(self, retention: Retention, *, limit: int = 10_000, now: float | None = None) -> int:
         """Delete final jobs past their time or count, oldest first; at most `limit` of them.
 
@@ -194,5 +210,17 @@ class AwaitsCallers(Protocol):
 
         A connection, session or cursor whose statements are awaited is awaited, in the caller's own
         coroutine; any other is used as `enqueue` uses it.
+        """
+        ...
+
+
+@runtime_checkable
+class HearsOrders(Protocol):
+    """What a store adds whose doorbell reaches busy workers too, between their heartbeats."""
+
+    def ordered(self, worker: WorkerInfo) -> bool:
+        """Tell, without a round trip, whether orders may wait for this worker since the last look.
+
+        May say so for nothing, and may miss one: the next heartbeat brings them in any case.
         """
         ...

@@ -257,6 +257,11 @@ def _history(job: CurrentJob) -> Trail:
         return Trail()
 
 
+def lengthened(job: CurrentJob, entry: AttemptRecord) -> str:
+    """Return a job's history with one more entry."""
+    return _longer(_history(job), entry)
+
+
 def _longer(before: Trail, entry: AttemptRecord, counts: dict[str, int] | None = None) -> str:
     """Return the history with one more attempt, cut in the middle when it grows too long."""
     attempts = (*before.attempts, entry)

@@ -15,19 +15,24 @@ import turnout
 from turnout.errors import StoreError
 from turnout.identity import host, is_alive
 from turnout.job import WorkerInfo
+from turnout.store.protocol import HearsOrders
+from turnout.worker.board import Stage
+from turnout.worker.memory import rss
 from turnout.worker.upkeep import Chore, Upkeep
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from turnout.app import Turnout
-    from turnout.job import Reaped
+    from turnout.job import Orders, Reaped
+    from turnout.worker.board import Row
     from turnout.worker.crew import Crew
     from turnout.worker.options import WorkerOptions
 
 log = logging.getLogger("turnout.worker")
 
 PRUNE_EVERY = 60.0
+_WEIGH_EVERY = 1.0
 WorkerState = Literal["running", "quiet", "stopping", "stopped"]
 
 
@@ -39,7 +44,14 @@ class Chores:
         self._crew = crew
         self._options = options
         self._host = host()
+        self._on_crash: dict[str, str] = {
+            name: plan.on_crash for name, plan in crew.plans.items() if plan.on_crash != "rerun"
+        }
         self.started = time.time()
+        self.obey: Callable[[Orders], None] = _ignore
+        self._seen = 0.0  # monotonic: the store answered a heartbeat
+        self._rss: int | None = None
+        self._weighed = 0.0
         crew.renew = self._renew
         crew.interrupt = lambda: app.store.wake(self.info())
 
@@ -57,10 +69,11 @@ class Chores:
     def info(self, state: WorkerState | None = None) -> WorkerInfo:
         """Return what this worker tells the store of itself."""
         crew = self._crew
-        now: WorkerState = "stopping" if crew.stopping else "quiet" if crew.quiet else "running"
         slots = self._options.threads
         if crew.loop is not None:
             slots += self._options.concurrency
+        if crew.children is not None:
+            slots += crew.children.size
         return WorkerInfo(
             epoch=crew.epoch,
             name=crew.name,
@@ -70,24 +83,58 @@ class Chores:
             concurrency=slots,
             started_at=self.started,
             running=len(crew.running),
-            state=state or now,
+            state=state or self._state,
             version=turnout.__version__,
+            rss=self._rss,
+            on_crash=self._on_crash,
         )
 
     def heartbeat(self) -> None:
         """Renew the epoch, and carry out what comes back."""
+        self._weigh()
         crew, info = self._crew, self.info()
         orders = self._app.store.heartbeat(info, ttl=self._options.dead_after)
+        self._seen = time.monotonic()
         if orders.lost:
             crew.lose(info.epoch)  # which opens the next one, by this very function
             return
         crew.is_open = crew.epoch == info.epoch
+        for job_id in orders.gone:
+            job = crew.running.get(job_id)
+            if job is not None:
+                job.lost = True
         for job_id in orders.cancel:
             job = crew.running.get(job_id)
             if job is not None:
                 job.cancelled = True
         if orders.cancel and crew.loop is not None:
             crew.loop.cancel(orders.cancel)
+        if orders.cancel and crew.children is not None:
+            crew.children.heed()
+        self.obey(orders)
+
+    def show(self, row: Row) -> None:
+        """Write where this process stands to its row of the supervisor's board."""
+        now = time.monotonic()
+        if now - self._weighed > _WEIGH_EVERY:
+            self._weigh()
+        row.beat, row.seen, row.rss = now, self._seen, self._rss or 0
+        row.running, row.done = len(self._crew.running), self._crew.fetcher.jobs
+        if self._crew.is_open:
+            row.stage = Stage[self._state.upper()]
+
+    def _weigh(self) -> None:
+        self._rss, self._weighed = rss(), time.monotonic()
+
+    @property
+    def _state(self) -> WorkerState:
+        crew = self._crew
+        return "stopping" if crew.stopping else "quiet" if crew.quiet else "running"
+
+    def hears_orders(self) -> bool:
+        """Tell whether somebody rang with orders for this worker; costs no round trip."""
+        store = self._app.store
+        return isinstance(store, HearsOrders) and store.ordered(self.info())
 
     def _renew(self) -> None:
         try:
@@ -110,6 +157,10 @@ class Chores:
     def prune(self) -> None:
         """Delete what is past its keeping time."""
         self._app.store.prune(self._app.config.retention())
+
+
+def _ignore(_orders: Orders) -> None:
+    """Stand in for `obey` until the process sets it."""
 
 
 def _report(reaped: Sequence[Reaped]) -> None:

@@ -1,8 +1,9 @@
 """What all executors of one worker process share: the epoch, the running jobs, the round trip.
 
-The crew hands leased jobs to the executor of their kind, threads for `def` and an event loop for
-`async def`, and knows every job that runs here, so that a heartbeat can tell one to stop. A job
-whose task is not registered here goes back with a delay, for workers with newer (or older) code.
+The crew hands leased jobs to the executor of their kind, threads for `def`, an event loop for
+`async def`, child processes for the isolated of both, and knows every job that runs here, so that a
+heartbeat can tell one to stop. A job whose task is not registered here goes back with a delay, for
+workers with newer (or older) code.
 """
 
 from __future__ import annotations
@@ -12,27 +13,53 @@ import random
 import secrets
 import threading
 from collections import Counter, defaultdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from turnout.current import CurrentJob
 from turnout.events import JobStarted
 from turnout.job import Exchanged, JobId, LeasedJob, Outcome
 from turnout.worker.fetcher import NO_ROOM
-from turnout.worker.plan import Plan
+from turnout.worker.plan import Kind, Plan, kind_of
 from turnout.worker.suspects import Suspects
 
 if TYPE_CHECKING:
+    from collections import deque
     from collections.abc import Callable, Iterable
 
     from turnout.app import Turnout
     from turnout.worker.aio import AsyncExecutor
+    from turnout.worker.children import ChildExecutor
     from turnout.worker.fetcher import Fetcher
+    from turnout.worker.redelivery import Redelivery
     from turnout.worker.settler import Settler
     from turnout.worker.threads import ThreadExecutor
 
 log = logging.getLogger("turnout.worker")
 
 UNKNOWN_TASK_DELAY = (5.0, 15.0)
+
+
+class Executor(Protocol):
+    """What every executor can do for the crew and the clock."""
+
+    size: int
+    ready: deque[LeasedJob]
+
+    def free(self) -> int:
+        """Return how many more jobs could start now, less those that wait here."""
+        ...
+
+    def hand(self, jobs: Iterable[LeasedJob]) -> None:
+        """Take leased jobs, from any thread."""
+        ...
+
+    def take_waiting(self) -> list[LeasedJob]:
+        """Take back what has not started."""
+        ...
+
+    def attend(self) -> None:
+        """See to stuck work and overdue jobs; called every 50 ms while jobs run."""
+        ...
 
 
 class Crew:
@@ -55,9 +82,21 @@ class Crew:
         self.quiet = False
         self.unknown: Counter[str] = Counter()
         self.suspects = Suspects()
+        self.redelivery: Redelivery | None = None
         self.threads: ThreadExecutor
         self.loop: AsyncExecutor | None = None
+        self.children: ChildExecutor | None = None
         self._announce = app.events.wants(JobStarted)
+
+    @property
+    def executors(self) -> dict[Kind, Executor]:
+        """The executors of this process, by the kind of task that they run."""
+        found: dict[Kind, Executor] = {"thread": self.threads}
+        if self.loop is not None:
+            found["loop"] = self.loop
+        if self.children is not None:
+            found["child"] = self.children
+        return found
 
     # ---- what a running job may ask of its host
 
@@ -88,15 +127,15 @@ class Crew:
     def room(self, queue: str | None = None) -> int:
         """Return how many jobs of a queue, or of any, could start now, less those that wait here.
 
-        A queue that holds both kinds of task has as much room as the scarcer kind of slot: what its
-        next job will be is not known before it is leased, and a job without a slot would only wait
-        here. So slow tasks of the two kinds do best in queues of their own.
+        A queue that holds several kinds of task has as much room as the scarcest kind of slot: what
+        its next job will be is not known before it is leased, and a job without a slot would only
+        wait here. So slow tasks of different kinds do best in queues of their own.
         """
         if self.stopping or self.quiet or self.suspects:
             return NO_ROOM
-        if self.loop is None:
+        if self.loop is None and self.children is None:
             return self.threads.free()
-        free = {False: self.threads.free(), True: self.loop.free()}
+        free = {kind: executor.free() for kind, executor in self.executors.items()}
         if queue is None:
             return max(min(free[kind] for kind in kinds) for kinds in self._kinds.values())
         return min(free[kind] for kind in self._kinds.get(queue) or self._kinds["*"])
@@ -109,15 +148,13 @@ class Crew:
 
     def _busy(self, queue: str) -> int:
         running = sum(1 for job in list(self.running.values()) if job.queue == queue)
-        waiting = sum(1 for job in list(self.threads.ready) if job.queue == queue)
-        if self.loop is not None:
-            waiting += sum(1 for job in list(self.loop.ready) if job.queue == queue)
-        return running + waiting
+        waiting = [job for executor in self.executors.values() for job in list(executor.ready)]
+        return running + sum(1 for job in waiting if job.queue == queue)
 
     def _hand_out(self, leased: list[LeasedJob]) -> None:
-        slots = self.threads.size if self.loop is None else self.loop.size
+        slots = max(executor.size for executor in self.executors.values())
         self.fetcher.plan_ahead(leased, slots)
-        others = self.suspects.pick(leased)
+        others = self.suspects.pick(leased, self._is_dangerous)
         if self.suspects:
             self.give_back(others)
             self.give_back_waiting()
@@ -135,24 +172,28 @@ class Crew:
 
     def _all_is_settled(self) -> bool:
         # In this order: what left the settler is on its way for as long as the fetcher travels,
-        # and is back in the settler when that failed.
-        return not (len(self.settler) or self.fetcher.is_travelling or len(self.settler))
+        # and is back in the settler when that failed. What is for a shard that is away stays out of
+        # this: it may take hours.
+        return not (self._has_fresh() or self.fetcher.is_travelling or self._has_fresh())
+
+    def _has_fresh(self) -> bool:
+        return len(self.settler) > self.settler.away
 
     def _distribute(self, leased: list[LeasedJob]) -> None:
-        asynchronous: list[LeasedJob] = []
-        synchronous: list[LeasedJob] = []
+        sorted_out: dict[Kind, list[LeasedJob]] = {}
         for job in leased:
             plan = self.plans.get(job.task)
             if plan is None:
                 self._put_back_unknown(job)
-            elif plan.is_async:
-                asynchronous.append(job)
             else:
-                synchronous.append(job)
-        if synchronous:
-            self.threads.hand(synchronous)
-        if asynchronous and self.loop is not None:
-            self.loop.hand(asynchronous)
+                sorted_out.setdefault(plan.kind, []).append(job)
+        for kind, jobs in sorted_out.items():
+            self.executors[kind].hand(jobs)
+
+    def _is_dangerous(self, job: LeasedJob) -> bool:
+        """Tell whether a job could take this process with it: an isolated one dies alone."""
+        plan = self.plans.get(job.task)
+        return plan is None or plan.isolate is None
 
     def _put_back_unknown(self, job: LeasedJob) -> None:
         if job.task not in self.unknown:
@@ -179,12 +220,18 @@ class Crew:
         took = outcome.finished_at - outcome.started_at
         plan.took(took)
         self.fetcher.took(took)
-        if outcome.settled:
+        if self.redelivery is not None and self._runs_again(outcome):
+            self._distribute([outcome.job])
+        elif outcome.settled:
             self.settler.confirm([outcome], Exchanged([outcome.job.id], []))
         else:
             self.settler.add(outcome)
         if self.suspects:
             self.suspects.acquit(outcome.job.id)
+
+    def _runs_again(self, outcome: Outcome) -> bool:
+        held_back = self.stopping or self.quiet or self.suspects
+        return not held_back and self.redelivery is not None and self.redelivery.takes(outcome)
 
     # ---- back to the store, unrun
 
@@ -196,9 +243,8 @@ class Crew:
 
     def give_back_waiting(self) -> None:
         """Return everything that was leased and has not started."""
-        self.give_back(self.threads.take_waiting())
-        if self.loop is not None:
-            self.give_back(self.loop.take_waiting())
+        for executor in self.executors.values():
+            self.give_back(executor.take_waiting())
 
     def lose(self, epoch: str) -> None:
         """Start over after losing the epoch: what runs is not ours any more and is told so."""
@@ -209,18 +255,17 @@ class Crew:
             self.epoch = secrets.token_hex(12)
         log.error("this worker was taken for dead (epoch %s); its jobs went to others", epoch)
         self.suspects.take_waiting()
-        self.threads.take_waiting()
-        if self.loop is not None:
-            self.loop.take_waiting()
+        for executor in self.executors.values():
+            executor.take_waiting()
         for job in list(self.running.values()):
             job.lost = True
         self.renew()
 
 
-def _kinds_by_queue(app: Turnout) -> dict[str, set[bool]]:
-    """Return which kinds of task, async or not, each queue holds; under "*" those of all."""
-    kinds: dict[str, set[bool]] = defaultdict(set)
+def _kinds_by_queue(app: Turnout) -> dict[str, set[Kind]]:
+    """Return which kinds of task each queue holds; under "*" those of all."""
+    kinds: dict[str, set[Kind]] = defaultdict(set)
     for task in list(app.tasks.values()):
-        kinds[task.options.queue].add(task.is_async)
-        kinds["*"].add(task.is_async)
+        kinds[task.options.queue].add(kind_of(task))
+        kinds["*"].add(kind_of(task))
     return dict(kinds)

@@ -9,6 +9,9 @@ It starts at nothing and at most doubles from one lease to the next, so that a n
 is met cautiously. With all slots busy nothing is leased. A slow task is therefore never prefetched,
 and what was leased and not started within `PATIENCE` goes back to its old place.
 
+When: at the latest when nothing waits here; while leases come back full, already when half of the
+look-ahead is left, so that the store works on the next jobs while the last ones run here.
+
 Several round trips never overlap: the lock in `exchange` makes outcomes that gather meanwhile ride
 with the next one (group commit without a delay).
 """
@@ -34,7 +37,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("turnout.worker")
 
 AHEAD = 0.020
-MOST = 250
+MOST = 1_000
+LEASE = 500  # jobs that one lease brings at most
 NO_ROOM = -1_000_000  # what a room says of a worker that takes nothing at all
 PATIENCE = 0.250
 _SMOOTHING = 0.1
@@ -51,9 +55,12 @@ class Fetcher:
         self._rng = random.Random()
         self._lock = threading.Lock()
         self._ahead = 0
+        self._asked = 0
+        self.refill_at = 0  # ask for more once fewer than these wait here
         self._failures = 0
         self.not_before = 0.0  # monotonic: the store failed, try again then
         self.mean = 0.0  # seconds a job takes, lately
+        self.jobs = 0  # attempts that ended here
         self.limited = False  # the last lease left out a queue that had no room
 
     def exchange(
@@ -79,6 +86,8 @@ class Fetcher:
                 self._put_off(error)
                 return Exchanged([], [])
             self._recovered()
+            if answer.away:
+                outcomes = self._settler.put_off(outcomes, answer.away)
         self._settler.confirm(outcomes, answer)
         return answer
 
@@ -88,7 +97,7 @@ class Fetcher:
         return self._lock.locked()
 
     def _want(self, room: Callable[[str | None], int], busy: Callable[[str], int]) -> Want | None:
-        limit = self.wanted(room)
+        limit = min(self.wanted(room), LEASE)
         if limit <= 0:
             return None
         rooms: list[tuple[str, int]] = []
@@ -101,6 +110,7 @@ class Fetcher:
                 rooms.append((spec.name, most))
             else:
                 self.limited = True
+        self._asked = limit
         return Want(tuple(rooms), limit)
 
     def wanted(self, room: Callable[[str | None], int]) -> int:
@@ -110,19 +120,18 @@ class Fetcher:
 
     def took(self, seconds: float) -> None:
         """Learn how long one more job took."""
+        self.jobs += 1
         self.mean += _SMOOTHING * (seconds - self.mean)
 
     def plan_ahead(self, leased: list[LeasedJob], slots: int) -> None:
         """Set the look-ahead of the next lease from this one."""
-        if not leased:
-            self._ahead = 0
-            return
         useful = slots * AHEAD / max(self.mean, 1e-6)
         self._ahead = int(min(MOST, useful, 2 * max(self._ahead, len(leased) // 2, 1)))
+        self.refill_at = self._ahead // 2 if len(leased) >= self._asked else 0
 
     def hoarded(self) -> None:
         """Jobs went back unstarted: look ahead no more, for now."""
-        self._ahead = 0
+        self._ahead = self.refill_at = 0
 
     def _put_off(self, error: StoreError) -> None:
         self._failures += 1

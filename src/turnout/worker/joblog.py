@@ -34,7 +34,8 @@ class JobLog:
     def write(self, outcomes: Sequence[Outcome]) -> None:
         """Write a line for each outcome; a closed stream is nobody's failure."""
         if not log.isEnabledFor(logging.INFO):
-            outcomes = [one for one in outcomes if one.error and log.isEnabledFor(_level(one))]
+            failures = [one for one in outcomes if one.error or one.crashes]
+            outcomes = [one for one in failures if log.isEnabledFor(_level(one))]
         try:
             sys.stderr.write("".join([self._line(outcome) for outcome in outcomes]))
             sys.stderr.flush()
@@ -60,6 +61,8 @@ def _text_line(outcome: Outcome) -> str:
     tail = f" queue={job.queue} attempt={job.attempt + 1} ms={took:.1f}"
     if outcome.error is not None:
         tail += f" error={clean(outcome.error)}{_said(outcome, ' ')}"
+    if outcome.crashes is not None:
+        tail += f" crashes={outcome.crashes}"
     if outcome.run_at is not None:
         tail += f" again_in={outcome.run_at - outcome.finished_at:.1f}s"
     return f"{head}{tail}\n"
@@ -80,6 +83,8 @@ def _json_line(outcome: Outcome) -> str:
     if outcome.error is not None:
         line["error"] = outcome.error
         line["message"] = _said(outcome)
+    if outcome.crashes is not None:
+        line["crashes"] = outcome.crashes
     if outcome.run_at is not None:
         line["run_at"] = outcome.run_at
     return msgspec.json.encode(line).decode() + "\n"
@@ -87,7 +92,7 @@ def _json_line(outcome: Outcome) -> str:
 
 def _level(outcome: Outcome) -> int:
     """Return how loud a line is: a person must look at the dead, and may at what failed."""
-    if outcome.error is None:
+    if outcome.error is None and outcome.crashes is None:
         return logging.INFO
     return {State.DEAD: logging.ERROR, State.QUEUED: logging.WARNING}.get(
         outcome.state, logging.INFO
@@ -105,6 +110,8 @@ def _said(outcome: Outcome, before: str = "") -> str:
 def _word(outcome: Outcome) -> str:
     if outcome.state is not State.QUEUED:
         return outcome.state.value
+    if outcome.crashes is not None:
+        return "crashed"
     if outcome.error is not None:
         return "retried"
     return "snoozed" if outcome.trail is not None else "released"

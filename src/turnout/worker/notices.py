@@ -19,6 +19,7 @@ TOLD: tuple[type[events.Event], ...] = (
     events.JobSucceeded,
     events.JobRetried,
     events.JobSnoozed,
+    events.JobCrashed,
     *_ENDED.values(),
 )
 
@@ -30,6 +31,8 @@ def event_of(outcome: Outcome, worker: str) -> events.JobEvent:
     told = (job.id, job.task, job.queue, job.attempt + 1, worker, seconds)
     if outcome.state is State.SUCCEEDED:
         return events.JobSucceeded(*told)
+    if outcome.state is State.QUEUED and outcome.crashes is not None:
+        return events.JobCrashed(*told, outcome.crashes)
     if outcome.state is State.QUEUED:
         run_at = job.run_at if outcome.run_at is None else outcome.run_at
         if outcome.error is None:

@@ -32,18 +32,34 @@ class WorkerOptions:
     """How a worker process works. Times in seconds.
 
     `queues` empty means all. `threads` run `def` tasks, `concurrency` bounds the `async def` tasks
-    that run at once. A worker that misses its heartbeats for `dead_after` has lost its jobs. On a
-    stop, running jobs have `grace` to finish.
+    that run at once, `children` are the processes for isolated tasks. A worker that misses its
+    heartbeats for `dead_after` has lost its jobs; one whose interpreter stood still for
+    `frozen_after` ends itself. On a stop, running jobs have `grace` to finish.
+
+    A process is replaced when it holds `max_memory` bytes, lives for `max_age` or has run
+    `max_jobs`; one that was replaced has `drain_timeout` to finish its jobs before it is stopped.
+    A main loop that has not turned for `stuck_after` is reported. `health` is where probes are
+    answered, `redeliver` the share of successes that are run again.
     """
 
     queues: tuple[QueueSpec, ...] = ()
     threads: int = 10
     concurrency: int = 100
+    children: int = 4
     processes: int = 1
     grace: float = 25.0
     until_empty: bool = False
+    max_memory: int | None = None
+    max_age: float | None = None
+    max_jobs: int | None = None
+    drain_timeout: float = 3_600.0
+    stuck_after: float = 60.0
+    health: str | None = None
+    redeliver: float = 0.0
+    redeliver_in_production: bool = False
     heartbeat: float = 5.0
     dead_after: float = 30.0
+    frozen_after: float = 60.0
     log_format: Literal["text", "json"] = "text"
     log_level: str = "info"
 
@@ -53,14 +69,24 @@ class WorkerOptions:
             for name, value, least in (
                 ("threads", self.threads, 1),
                 ("concurrency", self.concurrency, 1),
+                ("children", self.children, 1),
                 ("processes", self.processes, 1),
                 ("grace", self.grace, 0),
                 ("heartbeat", self.heartbeat, 0.05),
+                ("max_memory", self.max_memory, 1_000_000),
+                ("max_age", self.max_age, 0.1),
+                ("max_jobs", self.max_jobs, 1),
+                ("drain_timeout", self.drain_timeout, 0),
+                ("stuck_after", self.stuck_after, 2),
+                ("redeliver", self.redeliver, 0),
+                ("frozen_after", self.frozen_after, 2),
             )
-            if value < least
+            if value is not None and value < least
         ]
         if self.dead_after < 2 * self.heartbeat:
             faults.append("dead_after must be at least twice the heartbeat")
+        if self.redeliver > 1:
+            faults.append(f"redeliver is a share from 0 to 1, got {self.redeliver!r}")
         if self.log_format not in ("text", "json"):
             faults.append(f"log_format is text or json, got {self.log_format!r}")
         if faults:

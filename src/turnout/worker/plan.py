@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from functools import partial
 from inspect import iscoroutinefunction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from turnout.codec import Signature
 from turnout.current import CurrentJob, current
@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from turnout.app import Turnout
+    from turnout.crash import OnCrash
     from turnout.task import Task
 
+Kind = Literal["thread", "loop", "child"]
 FAST = 0.0005  # seconds: a job below this is not worth waking another thread for
 _SMOOTHING = 0.1
 
@@ -34,9 +36,12 @@ class Plan:
         "call",
         "decode",
         "is_async",
+        "isolate",
         "keep",
+        "kind",
         "mean",
         "name",
+        "on_crash",
         "policy",
         "rng",
         "signature",
@@ -48,6 +53,9 @@ class Plan:
         self.app = app
         self.name = task.name
         self.is_async = task.is_async
+        self.isolate = task.options.isolate
+        self.on_crash: OnCrash = task.options.on_crash
+        self.kind: Kind = kind_of(task)
         self.signature: Signature = task.signature
         self.decode = task.signature.decode
         self.policy = task.options.policy
@@ -71,6 +79,13 @@ class Plan:
         """Learn from one more job."""
         mean = self.mean
         self.mean = seconds if mean is None else mean + _SMOOTHING * (seconds - mean)
+
+
+def kind_of(task: Task[Any, Any, Any]) -> Kind:
+    """Return which executor runs a task's jobs."""
+    if task.options.isolate is not None:
+        return "child"
+    return "loop" if task.is_async else "thread"
 
 
 def _always(seconds: float, _queue: str) -> float:

@@ -20,7 +20,7 @@ from turnout.worker.notices import TOLD, event_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from turnout.job import Exchanged, Outcome
+    from turnout.job import Exchanged, JobId, Outcome
 
 log = logging.getLogger("turnout.worker")
 
@@ -31,6 +31,7 @@ class Settler:
     def __init__(self, bus: events.Events, job_log: JobLog, worker: str) -> None:
         self._pending: deque[Outcome] = deque()
         self.add = self._pending.append
+        self.away = 0  # how many wait here for a part of the store that cannot be reached
         self.counts: Counter[str] = Counter()
         self._events = bus
         self._job_log = job_log
@@ -42,11 +43,19 @@ class Settler:
     def take(self) -> list[Outcome]:
         """Take what has gathered."""
         pending = self._pending
+        self.away = 0
         return [pending.popleft() for _ in range(len(pending))]
 
     def put_back(self, outcomes: Sequence[Outcome]) -> None:
         """Keep outcomes that could not be delivered, in front of newer ones."""
         self._pending.extendleft(reversed(outcomes))
+
+    def put_off(self, outcomes: Sequence[Outcome], away: frozenset[JobId]) -> list[Outcome]:
+        """Keep the outcomes of these jobs for the next trip; return the others."""
+        kept = [outcome for outcome in outcomes if outcome.job.id in away]
+        self.put_back(kept)
+        self.away = len(kept)
+        return [outcome for outcome in outcomes if outcome.job.id not in away]
 
     def confirm(self, outcomes: Sequence[Outcome], answer: Exchanged) -> None:
         """Draw the consequences of what the store settled, and tell of what it refused."""

@@ -1,8 +1,12 @@
-"""The parent of worker processes: forks, watches, restarts, forwards signals. It runs no job.
+"""The parent of worker processes: starts and watches them, forwards signals, tells how things are.
 
-A child that dies is replaced, at once the first time and with growing pauses while it keeps dying
-young. Its jobs go back the moment its death is seen: the kernel's word needs no heartbeat to
-expire. The parent has no threads and keeps no store connection over a fork.
+    starting -> running -> quiet (TSTP) -> draining (TERM, INT) -> ended
+                   |  ^
+                   v  |   USR2: `succession.py`; the same pid goes on as a new image
+                restarting
+
+It runs no job. Who is in which place, and who comes next, is `staff.py`. The parent has no threads
+and keeps no store connection over a fork.
 """
 
 from __future__ import annotations
@@ -12,14 +16,16 @@ import os
 import select
 import signal
 import socket
-import sys
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from turnout.errors import StoreError, TurnoutError
-from turnout.identity import host
-from turnout.worker.process import WorkerProcess
+from turnout.worker.board import Board, Stage
+from turnout.worker.forking import HELD, Forking
+from turnout.worker.notify import Notifier
+from turnout.worker.probes import Probes
+from turnout.worker.redelivery import check_allowed
+from turnout.worker.staff import AFTER_GRACE, Staff
+from turnout.worker.succession import Heir, Legacy, Succession, inherit, is_trial
 
 if TYPE_CHECKING:
     from turnout.app import Turnout
@@ -27,22 +33,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("turnout.supervisor")
 
-YOUNG = 10.0  # a child that dies before this age counts as crashing
-_PAUSE_MOST = 30.0
 _TICK = 0.2
-_AFTER_GRACE = 5.0  # then KILL
-_HELD = {signal.SIGTERM, signal.SIGINT, signal.SIGTSTP, signal.SIGTTIN}
-
-
-@dataclass(slots=True)
-class Child:
-    """One place for a worker process, and the process in it."""
-
-    index: int
-    pid: int = 0
-    born: float = 0.0
-    crashes: int = 0
-    not_before: float = 0.0
 
 
 class Supervisor:
@@ -51,10 +42,18 @@ class Supervisor:
     def __init__(self, app: Turnout, options: WorkerOptions) -> None:
         self._app = app
         self._options = options
-        self._children = [Child(index) for index in range(options.processes)]
+        self._legacy = inherit()
+        handle = self._legacy.board if self._legacy else None
+        self._board = Board(4 * options.processes + 2, handle)
+        self._forking = Forking(app, options, self._board)
+        self._staff = Staff(app, options, self._forking)
+        self._succession = Succession()
+        self._notifier = Notifier()
+        self._probes: Probes | None = None
         self._stops = 0
+        self._was_complete = False
+        self._faults: list[str] = []
         self._failed = False
-        self._host = host()
         self._inbox, self._outbox = socket.socketpair()
         for end in (self._inbox, self._outbox):
             end.setblocking(False)
@@ -62,97 +61,95 @@ class Supervisor:
     def run(self) -> int:
         """Supervise until told to stop, or, with `until_empty`, until every child is done.
 
-        Return the exit code: 0 for an orderly end, 1 when a child had to be killed.
+        Return the exit code: 0 for an orderly end, 1 when a child had to be killed. Raises
+        ConfigError when the place for health probes cannot be had, or redelivery is not allowed.
         """
+        check_allowed(self._app, self._options, os.environ)
+        if is_trial():
+            return 0
+        legacy = self._legacy
+        inherited = (legacy.line, legacy.probes) if legacy else (None, None)
+        self._probes = Probes.open(self._options, self._board, inherited)
+        if self._probes is not None:
+            self._forking.close_in_child.append(self._probes.line.close)
+        if legacy is not None:
+            self._staff.adopt(legacy.heirs, self._board)
         self._install_signals()
         try:
-            while not self._stops and self._wanted():
-                self._bury()
-                self._keep_alive()
+            while not self._stops and not self._staff.is_done:
+                self._turn()
                 self._pause(_TICK)
         finally:
             self._stop_children()
         return int(self._failed)
 
-    def _wanted(self) -> list[Child]:
-        return [child for child in self._children if child.not_before < float("inf")]
+    def _turn(self) -> None:
+        self._staff.bury()
+        if not self._stops:
+            self._staff.fill()
+            self._staff.renew()
+            self._restart()
+        self._report()
 
-    # ---- children
+    # ---- the rolling restart
 
-    def _keep_alive(self) -> None:
-        for child in self._wanted():
-            if not child.pid and time.monotonic() >= child.not_before and not self._stops:
-                self._fork(child)
+    def _restart(self) -> None:
+        if self._succession.is_trying:
+            proven = self._succession.is_proven()
+            if proven:
+                self._hand_over()
+            if proven is not None:
+                self._notifier.ready()  # still here: the old image goes on
+        elif self._succession.is_asked and not any(child.is_old for child in self._staff):
+            log.info("asked to restart: trying whether the code can be loaded")
+            self._notifier.reloading()
+            self._succession.begin()
 
-    def _fork(self, child: Child) -> None:
+    def _hand_over(self) -> None:
+        self._staff.settle_succession()
         self._app.close()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        parent = os.getpid()
-        # Until the child listens and we know its pid, a signal would reach neither of the two.
-        signal.pthread_sigmask(signal.SIG_BLOCK, _HELD)
-        pid = os.fork()
-        if pid == 0:
-            os._exit(self._be_child(parent))
-        child.pid, child.born = pid, time.monotonic()
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD)
+        rows = self._board.rows
+        heirs = [
+            Heir(child.pid, child.born, rows.index(child.row), child.told) for child in self._staff
+        ]
+        probes = self._probes
+        line, pid = (probes.line.fileno(), probes.pid) if probes else (None, None)
+        self._succession.succeed(Legacy(os.getpid(), self._board.handle, heirs, line, pid))
 
-    def _be_child(self, parent: int) -> int:
-        code = 1
-        try:
-            signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            os.setpgid(0, 0)  # a terminal's Ctrl-C is for the parent, which forwards it once
-            worker = WorkerProcess(self._app, self._options, parent=parent)
-            worker.install_signals()
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD)
-            code = worker.run()
-        except TurnoutError as error:
-            log.error("the worker could not go on: %s", error)  # noqa: TRY400
-        except BaseException:
-            log.exception("the worker failed")
-        finally:
-            logging.shutdown()
-            sys.stdout.flush()
-            sys.stderr.flush()
-        return code
+    # ---- what others see
 
-    def _bury(self) -> None:
-        """Note which children have ended, and give back what they held."""
-        for child in self._children:
-            if not child.pid:
-                continue
-            pid, status = os.waitpid(child.pid, os.WNOHANG)
-            if not pid:
-                continue
-            child.pid = 0
-            # A job may end the process with code 0: only who has ended its epoch is done.
-            code = os.waitstatus_to_exitcode(status)
-            if self._take_back(pid) or code:
-                self._after_crash(child, pid, code)
-            else:
-                child.not_before = float("inf")
+    def _report(self) -> None:
+        """Show how things stand: on the board, to systemd, to probes."""
+        now, staff = time.monotonic(), self._staff
+        if staff.is_complete and not self._was_complete and not self._stops:
+            self._was_complete = True
+            log.info("%d of %d worker processes are at work", staff.at_work, len(staff.places))
+            self._notifier.ready()
+        self._board.own.beat, self._board.own.stage = now, self._stage()
+        faults = self._board.faults(now, self._options.stuck_after)
+        for fault in faults:
+            if fault.split(" has ")[0] not in self._faults:
+                log.error("%s", fault)
+        self._faults = [fault.split(" has ")[0] for fault in faults]
+        self._notifier.tick(self._in_words(), is_well=not faults)
+        if self._probes is not None:
+            self._probes.keep_alive(self._forking)
 
-    def _after_crash(self, child: Child, pid: int, code: int) -> None:
-        young = time.monotonic() - child.born < YOUNG
-        child.crashes = child.crashes + 1 if young else 0
-        pause = min(2.0 ** (child.crashes - 2), _PAUSE_MOST) if child.crashes > 1 else 0.0
-        child.not_before = time.monotonic() + pause
-        log.error("worker %d died (%s); restarting in %.1f s", pid, _how(code), pause)
+    def _stage(self) -> Stage:
+        if self._stops:
+            return Stage.STOPPING
+        if self._staff.is_quiet:
+            return Stage.QUIET
+        return Stage.RUNNING if self._was_complete or self._legacy else Stage.STARTING
 
-    def _take_back(self, pid: int) -> bool:
-        """Return the jobs of a dead child; True when it had not ended its epoch itself."""
-        store = self._app.store
-        try:
-            held = [w for w in store.workers() if w.pid == pid and w.host == self._host]
-            for job in [job for worker in held for job in store.reap(epoch=worker.epoch)]:
-                log.warning("job %s (%s) is %s: its worker died", job.id, job.task, job.state)
-        except StoreError as error:
-            log.error("its jobs go back when its heartbeat expires: %s", error)  # noqa: TRY400
-            return True
-        finally:
-            store.close()
-        return bool(held)
+    def _in_words(self) -> str:
+        staff = self._staff
+        running = sum(int(child.row.running) for child in staff)
+        words = f"{self._stage().word}: {staff.at_work} of {len(staff.places)} workers at work"
+        now = time.monotonic()
+        looping = sum(place.is_looping(now) for place in staff.places)
+        more = f", {looping} of them crash again and again" if looping else ""
+        return f"{words}, {running} jobs running{more}"
 
     # ---- signals and the end
 
@@ -161,20 +158,21 @@ class Supervisor:
         signal.signal(signal.SIGCHLD, lambda *_: None)  # without a handler nothing is written
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_stop)
-        for number in (signal.SIGTSTP, signal.SIGTTIN):
-            signal.signal(number, lambda number, _frame: self._forward(number))
+        signal.signal(signal.SIGTSTP, self._on_quiet)
+        signal.signal(signal.SIGTTIN, lambda number, _frame: self._staff.tell(number))
+        signal.signal(signal.SIGUSR2, self._on_restart)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD)  # the image before this one held them
 
     def _on_stop(self, number: int, _frame: object) -> None:
         self._stops += 1
-        self._forward(number)
+        self._staff.tell(number)
 
-    def _forward(self, number: int) -> None:
-        for child in self._children:
-            if child.pid:
-                try:
-                    os.kill(child.pid, number)
-                except ProcessLookupError:
-                    continue
+    def _on_quiet(self, number: int, _frame: object) -> None:
+        self._staff.is_quiet = True
+        self._staff.tell(number)
+
+    def _on_restart(self, _number: int, _frame: object) -> None:
+        self._succession.is_asked = True
 
     def _pause(self, seconds: float) -> None:
         """Sleep until a signal comes: a child's end, or a person's."""
@@ -183,20 +181,17 @@ class Supervisor:
             self._inbox.recv(64)
 
     def _stop_children(self) -> None:
-        self._forward(signal.SIGTERM)  # again: one forked at the last moment has not heard it
-        deadline = time.monotonic() + self._options.grace + _AFTER_GRACE
-        while any(child.pid for child in self._children):
-            self._bury()
+        self._stops += not self._stops
+        self._staff.is_stopping = True
+        self._succession.give_up()
+        self._notifier.stopping()
+        self._staff.tell(signal.SIGTERM)  # again: one forked at the last moment has not heard it
+        deadline = time.monotonic() + self._options.grace + AFTER_GRACE
+        while list(self._staff):
+            self._turn()
             if time.monotonic() > deadline:
                 self._failed = True
-                self._forward(signal.SIGKILL)
+                self._staff.tell(signal.SIGKILL)
             self._pause(_TICK)
-
-
-def _how(code: int) -> str:
-    if code >= 0:
-        return f"exit code {code}"
-    try:
-        return f"signal {signal.Signals(-code).name}"
-    except ValueError:
-        return f"signal {-code}"
+        if self._probes is not None:
+            self._probes.close()

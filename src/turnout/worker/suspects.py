@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 from turnout.store.protocol import POISON
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from turnout.job import JobId, LeasedJob
 
 PATIENCE = 5.0  # seconds to wait for the others to end
@@ -33,10 +35,12 @@ class Suspects:
     def __bool__(self) -> bool:
         return self._waiting is not None or self._on_trial is not None
 
-    def pick(self, leased: list[LeasedJob]) -> list[LeasedJob]:
+    def pick(
+        self, leased: list[LeasedJob], is_dangerous: Callable[[LeasedJob], bool]
+    ) -> list[LeasedJob]:
         """Keep the first suspect among these jobs; return the others."""
         for at, job in enumerate(leased):
-            if job.crashes >= POISON - 1:
+            if job.crashes >= POISON - 1 and is_dangerous(job):
                 self._waiting, self._since = job, time.monotonic()
                 return leased[:at] + leased[at + 1 :]
         return leased

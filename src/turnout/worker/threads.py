@@ -3,6 +3,8 @@
     running    runs the job it took from the deque
     leading    found the deque empty and nobody leading: makes the round trip, then runs what came;
                when nothing came, it sleeps at the store's door, still leading
+    refilling  found the deque low and nobody leading: wakes a follower, which runs what is left
+               while this one makes the round trip
     following  found the deque empty and somebody leading: sleeps until woken
 
 There is no feeder thread and no hand-over of single jobs: a wake across cores costs 45 us on each
@@ -115,7 +117,10 @@ class ThreadExecutor:
     # ---- a thread's life
 
     def _work(self, seat: Seat) -> None:
+        fetcher = self._crew.fetcher
         while not seat.left:
+            if len(self.ready) < fetcher.refill_at:
+                self._refill()
             try:
                 job = self.ready.popleft()
             except IndexError:
@@ -162,6 +167,19 @@ class ThreadExecutor:
             self._lead.release()
         if pause > 0:
             self._nap(pause)  # not while leading: whoever frees a slot must find the lead free
+
+    def _refill(self) -> None:
+        """Bring more work in while a follower runs what is left."""
+        if not self._lead.acquire(blocking=False):
+            return
+        try:
+            self._crew.fetcher.refill_at = 0  # set again by a lease that comes back full
+            self.wake_one()
+            self._crew.exchange()
+        except Exception:
+            log.exception("looking for work failed")
+        finally:
+            self._lead.release()
 
     def _be_leader(self) -> float:
         """Bring work in, or wait for it; return how long to sleep when neither is possible."""
@@ -277,12 +295,18 @@ class ThreadExecutor:
     def _replace(self, seat: Seat, job: CurrentJob) -> None:
         log.error("job %s (%s) did not stop at its timeout; its thread is left", job.id, job.task)
         job.lost = True
-        crew = self._crew
-        plan = crew.plans[job.task]
-        crew.end(failed(plan, job, JobTimeout(), crew.name), plan)
+        # The task's rules decide, and may call its user's code: the clock must not wait for that.
+        threading.Thread(
+            target=self._conclude, args=(job,), name="turnout-end", daemon=True
+        ).start()
         self._seats.remove(seat)
         if not self._closing:
             self._seat()
+
+    def _conclude(self, job: CurrentJob) -> None:
+        crew = self._crew
+        plan = crew.plans[job.task]
+        crew.end(failed(plan, job, JobTimeout(), crew.name), plan)
 
 
 def _raise_in(thread: threading.Thread, kind: type[BaseException]) -> None:

@@ -22,7 +22,10 @@ WHERE l.fence = %(3)s AND l.epoch = %(4)s AND FIND_IN_SET(%(5)s, l.ids)
 SELECT :now
 
 -- name: worker_row
-SELECT ended FROM turnout_worker WHERE epoch = %(1)s FOR UPDATE
+SELECT ended, info FROM turnout_worker WHERE epoch = %(1)s FOR UPDATE
+
+-- name: put_order
+UPDATE turnout_worker SET info = %(1)s WHERE epoch = %(2)s
 
 -- name: put_worker
 INSERT INTO turnout_worker (epoch, name, deadline, info, host, bell)
@@ -65,7 +68,7 @@ SELECT DISTINCT l.epoch FROM turnout_lease l LEFT JOIN turnout_worker w ON w.epo
 WHERE COALESCE(w.ended, TRUE)
 
 -- name: worker_names
-SELECT epoch, name FROM turnout_worker WHERE epoch IN %(1)s
+SELECT epoch, name, info FROM turnout_worker WHERE epoch IN %(1)s
 
 -- name: forget_workers
 DELETE w FROM turnout_worker w LEFT JOIN turnout_lease l ON l.epoch = w.epoch

@@ -17,8 +17,6 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import msgspec
-
 from turnout.errors import WithinError
 from turnout.identity import host
 from turnout.job import (
@@ -29,6 +27,7 @@ from turnout.job import (
     JobRecord,
     LeasedJob,
     NewJob,
+    Order,
     Orders,
     Outcome,
     QueueStats,
@@ -39,7 +38,7 @@ from turnout.job import (
     WorkerInfo,
 )
 from turnout.store.batch import check_batch
-from turnout.store.bell import Bell, ring
+from turnout.store.bell import ORDER, WAKE, Bell, Ordered, ring
 from turnout.store.mysql import checks
 from turnout.store.mysql.base import Turn, in_list, queries_of, schema_text
 from turnout.store.mysql.connection import Connections, retried, run, whole
@@ -49,25 +48,28 @@ from turnout.store.mysql.exchange import Answer, lease_values, settle_values
 from turnout.store.mysql.records import find
 from turnout.store.mysql.url import read_url
 from turnout.store.mysql.within import IDENTITY, Borrowed, refusals
+from turnout.store.orders import read_workers
 from turnout.store.server.change import change
 from turnout.store.server.count import count
 from turnout.store.server.fence import new_fence
-from turnout.store.server.marks import Marks
+from turnout.store.server.marks import SHARE, Marks
 from turnout.store.server.outcomes import Batch
 from turnout.store.server.upkeep import heartbeat, prune, reap
+from turnout.store.server.upkeep import order as give_order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from turnout.crash import Evidence
+
 T = TypeVar("T")
 Rows = list[tuple[Any, ...]]
 
-_decode_worker = msgspec.json.Decoder(WorkerInfo).decode
 _POLL_FIRST, _POLL_MOST = 0.005, 0.1
 _NO_SAVEPOINT = 1305
 
 
-class MySQLStore:
+class MySQLStore(Ordered[Bell]):
     """Jobs in one database, shared by any number of processes of any number of machines."""
 
     def __init__(self, where: dict[str, Any], *, prefix: str = "turnout_") -> None:
@@ -296,30 +298,39 @@ class MySQLStore:
         return orders
 
     def reap(
-        self, *, epoch: str | None = None, limit: int = 1_000, now: float | None = None
+        self,
+        *,
+        epoch: str | None = None,
+        evidence: Evidence | None = None,
+        limit: int = 1_000,
+        now: float | None = None,
     ) -> list[Reaped]:
         """Take back what dead workers held."""
-        reaped = self._write(lambda turn: reap(turn, epoch, limit), now)
+        reaped = self._write(lambda turn: reap(turn, epoch, evidence, limit), now)
         if reaped:
             self._put_back()
         return reaped
 
-    def _put_back(self) -> None:
+    def _put_back(self, word: bytes = WAKE) -> None:
         """Let everybody look again: something came back, maybe below the marks."""
         self._marks.clear()
         with self._lend() as connection:
             rows = run(connection, self._queries["bells"], {"1": self._host})
-        ring(port for (port,) in rows)
+        ring((port for (port,) in rows), word)
 
     def wait(self, worker: WorkerInfo, timeout: float) -> bool:
         """Sleep on the doorbell, and look now and then for what it missed: seldom, when idle."""
         bell = self._bell(worker)
         deadline, poll = time.monotonic() + timeout, _POLL_FIRST
         while (left := deadline - time.monotonic()) > 0:
+            began = time.monotonic()
             due = self._until_ready(worker)
             if due <= 0:
+                self._marks.clear()  # it may lie below them
                 return True
-            rang = bell.wait(min(left, due, poll * random.uniform(0.75, 1.25)))
+            # A look walks over what was claimed while somebody keeps an old snapshot: see marks.py.
+            pause = max(poll * random.uniform(0.75, 1.25), SHARE * (time.monotonic() - began))
+            rang = bell.wait(min(left, due, pause))
             if rang and self._woken.pop(worker.epoch, False):
                 return True
             poll = min(poll * 1.5, _POLL_MOST)
@@ -367,7 +378,7 @@ class MySQLStore:
         """Act on matching jobs; workers learn of it at once."""
         changed = self._write(lambda turn: change(turn, find, where, action, limit), now)
         if changed:
-            self._put_back()
+            self._put_back(ORDER if action == "cancel" else WAKE)
         return changed
 
     def pause(self, queue: str, *, paused: bool) -> None:
@@ -378,12 +389,11 @@ class MySQLStore:
 
     def workers(self, *, now: float | None = None) -> list[WorkerInfo]:  # noqa: ARG002
         """List the workers whose epoch is open."""
-        rows = self._look(lambda turn: turn.rows("open_workers"), 0.0)
-        found = [
-            msgspec.structs.replace(_decode_worker(info), deadline=at, bell=bell)
-            for info, at, bell in rows
-        ]
-        return sorted(found, key=lambda worker: (worker.name, worker.epoch))
+        return read_workers(self._look(lambda turn: turn.rows("open_workers"), 0.0))
+
+    def order(self, epoch: str, order: Order) -> bool:
+        """Leave an order for a worker's next heartbeat."""
+        return self._write(lambda turn: give_order(turn, epoch, order), 0.0)
 
     def prune(self, retention: Retention, *, limit: int = 10_000, now: float | None = None) -> int:
         """Delete old records."""

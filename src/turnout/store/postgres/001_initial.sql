@@ -61,6 +61,13 @@ CREATE TABLE turnout.trace (
     last_id uuid NOT NULL,
     body text NOT NULL
 );
+-- pglz, the default, takes a fifth of a drain's server time to halve these texts; lz4 a twentieth of
+-- that. PostgreSQL 13 has no lz4, nor has a build without it: there they stay as they are.
+DO $make$ BEGIN
+    EXECUTE 'ALTER TABLE turnout.trace ALTER body SET COMPRESSION lz4';
+EXCEPTION WHEN syntax_error OR feature_not_supported OR undefined_object OR invalid_parameter_value THEN
+    ALTER TABLE turnout.trace ALTER body SET STORAGE EXTERNAL;
+END $make$;
 CREATE INDEX trace_age ON turnout.trace (queue, n);
 CREATE INDEX trace_keep ON turnout.trace (keep_until);
 CREATE INDEX trace_id ON turnout.trace (last_id, first_id);

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 POLL = 0.2
 GAP = 0.003
+ORDER = "order"  # the payload that is for busy workers too
+_TRY = 5.0  # seconds between a busy worker's tries to listen
 
 
 class Bell:
@@ -37,7 +39,8 @@ class Bell:
         self._near, self._far = socket.socketpair()
         self._near.setblocking(False)
         self._in_use = threading.Lock()
-        self._closed = False
+        self._closed = self._ordered = False
+        self._try_at = 0.0
 
     def wait(self, seconds: float) -> bool:
         """Sleep until somebody rings or the time is over; True when a ring came."""
@@ -53,6 +56,25 @@ class Bell:
             if listener is not None and handles[-1] in readable:
                 self._read(listener)
             return bool(readable)
+
+    def heard(self) -> bool:
+        """Tell whether an order was rung for since the last look; never waits."""
+        if self._in_use.acquire(blocking=False):  # else the sleeper hears it
+            try:
+                self._look()
+            finally:
+                self._in_use.release()
+        ordered, self._ordered = self._ordered, False
+        return ordered
+
+    def _look(self) -> None:
+        now = time.monotonic()
+        if self._listener is None and now < self._try_at:
+            return
+        self._try_at = now + _TRY
+        listener = None if self._closed else self._listening()
+        if listener is not None and select.select([listener.fileno()], [], [], 0)[0]:
+            self._read(listener)
 
     def ring(self) -> None:
         """Wake the sleeper from another thread of this process."""
@@ -71,8 +93,8 @@ class Bell:
     def _read(self, listener: Connection) -> None:
         try:
             listener.pgconn.consume_input()
-            while listener.pgconn.notifies():
-                pass
+            while note := listener.pgconn.notifies():
+                self._ordered |= note.extra == ORDER.encode()
         except psycopg.Error:
             self._drop()
 

@@ -9,7 +9,7 @@ from turnout.store.server.outcomes import Batch, ending, trace_row
 from turnout.store.server.turn import encode
 
 if TYPE_CHECKING:
-    from turnout.job import JobId
+    from turnout.job import JobId, Want
     from turnout.store.server.marks import Mark
 
 
@@ -43,3 +43,9 @@ def mark_values(marks: list[Mark], *, sweep: bool) -> tuple[Any, ...]:
     """Return what the claim binds for the marks."""
     queues, *columns = zip(*marks, strict=True) if marks else [()] * 4
     return (text_array(queues), *map(array, columns), sweep)
+
+
+def want_values(want: Want) -> tuple[Any, ...]:
+    """Return what the claim binds for the queues and their rooms."""
+    queues, rooms = zip(*want.queues, strict=True) if want.queues else ((), ())
+    return text_array(queues), array(rooms), want.limit

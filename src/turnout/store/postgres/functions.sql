@@ -12,8 +12,11 @@ CREATE FUNCTION turnout.known_1(p_ids uuid[]) RETURNS uuid[] LANGUAGE plpgsql AS
 DECLARE
     v_first uuid; v_last uuid; v_found uuid[];
 BEGIN
-    SELECT u INTO v_first FROM unnest(p_ids) u ORDER BY u LIMIT 1;
-    SELECT u INTO v_last FROM unnest(p_ids) u ORDER BY u DESC LIMIT 1;
+    v_first := p_ids[1]; v_last := v_first;
+    IF cardinality(p_ids) > 1 THEN
+        SELECT u INTO v_first FROM unnest(p_ids) u ORDER BY u LIMIT 1;
+        SELECT u INTO v_last FROM unnest(p_ids) u ORDER BY u DESC LIMIT 1;
+    END IF;
     IF EXISTS (SELECT FROM turnout.ready WHERE id BETWEEN v_first AND v_last)
         OR EXISTS (SELECT FROM turnout.scheduled WHERE id BETWEEN v_first AND v_last)
         OR EXISTS (SELECT FROM turnout.lease WHERE last_id >= v_first AND first_id <= v_last)
@@ -35,6 +38,10 @@ END $$;
 
 -- Records jobs; returns those refused because their unique key is taken, and whether anybody sleeps.
 -- With p_notify the sleepers are woken by the transaction itself, at its commit.
+--
+-- An id that exists is looked for first. ON CONFLICT DO NOTHING would do that too, and cost every
+-- row a second record in the log: a quarter of a bulk enqueue. What is left to it is that the same
+-- ids are recorded by two at once, when a reply was lost: the later one waits, fails, looks again.
 CREATE FUNCTION turnout.enqueue_1(
     p_ids uuid[], p_tasks text[], p_queues text[], p_args text, p_ranks integer[],
     p_run_ats double precision[], p_expires double precision[], p_contexts text[],
@@ -43,63 +50,80 @@ CREATE FUNCTION turnout.enqueue_1(
 ) LANGUAGE plpgsql AS $$
 DECLARE
     v_now double precision := turnout.clock_1(p_now);
-    v_skip uuid[] := turnout.known_1(p_ids);
+    v_skip uuid[];
     v_args text[] := string_to_array(p_args, E'\x1e');
     v_each record;
 BEGIN
-    taken := '{}';
-    IF p_keys IS NOT NULL THEN
-        -- In the order of their keys, so that two batches never wait for each other in a circle.
-        FOR v_each IN
-            SELECT u.* FROM unnest(p_ids, p_keys, p_untils, p_ttls)
-                WITH ORDINALITY AS u (id, key, until, ttl, n)
-            WHERE u.key IS NOT NULL AND u.id <> ALL (v_skip) ORDER BY u.key, u.n
-        LOOP
-            INSERT INTO turnout.uniq AS q VALUES
-                (v_each.key, v_each.id, v_each.until, v_now + v_each.ttl)
-            ON CONFLICT (key) DO UPDATE
-                SET id = excluded.id, until = excluded.until, expires_at = excluded.expires_at
-                WHERE q.expires_at <= v_now;
-            IF NOT FOUND THEN taken := taken || v_each.id; END IF;
-        END LOOP;
-        v_skip := v_skip || taken;
-    END IF;
-    WITH batch AS (
-        INSERT INTO turnout.ready
-        SELECT u.id, coalesce(u.task, p_tasks[1]), coalesce(u.queue, p_queues[1]), u.args,
-            coalesce(u.rank, p_ranks[1]), 0, 0, v_now, coalesce(u.run_at, v_now),
-            u.expires_at, u.context, NULL, u.key, u.until
-        FROM unnest(p_ids, p_tasks, p_queues, v_args, p_ranks, p_run_ats, p_expires, p_contexts,
-                    p_keys, p_untils)
-            AS u (id, task, queue, args, rank, run_at, expires_at, context, key, until)
-        WHERE (u.run_at IS NULL OR u.run_at <= v_now)
-            AND (cardinality(v_skip) = 0 OR u.id <> ALL (v_skip))
-        ON CONFLICT (id) DO NOTHING
-        RETURNING queue, rank
-    ), levels AS (
-        INSERT INTO turnout.level
-        SELECT DISTINCT queue, rank FROM batch b
-        WHERE NOT EXISTS (SELECT FROM turnout.level l WHERE l.queue = b.queue AND l.rank = b.rank)
-        ON CONFLICT DO NOTHING
-    )
-    INSERT INTO turnout.delta (queue, what, n)
-    SELECT queue, 'ready', count(*) FROM batch GROUP BY queue;
-    IF p_run_ats IS NOT NULL THEN
+    FOR try IN 1 .. 2 LOOP BEGIN
+        taken := '{}';
+        v_skip := turnout.known_1(p_ids);
+        IF p_keys IS NOT NULL THEN
+            -- In the order of their keys, so that two batches never wait for each other in a circle.
+            FOR v_each IN
+                SELECT u.* FROM unnest(p_ids, p_keys, p_untils, p_ttls)
+                    WITH ORDINALITY AS u (id, key, until, ttl, n)
+                WHERE u.key IS NOT NULL AND u.id <> ALL (v_skip) ORDER BY u.key, u.n
+            LOOP
+                INSERT INTO turnout.uniq AS q VALUES
+                    (v_each.key, v_each.id, v_each.until, v_now + v_each.ttl)
+                ON CONFLICT (key) DO UPDATE
+                    SET id = excluded.id, until = excluded.until, expires_at = excluded.expires_at
+                    WHERE q.expires_at <= v_now;
+                IF NOT FOUND THEN taken := taken || v_each.id; END IF;
+            END LOOP;
+            v_skip := v_skip || taken;
+        END IF;
+        IF cardinality(p_ids) = 1 AND p_run_ats IS NULL THEN
+            -- What follows for many, for one, at a third of its price.
+            EXIT WHEN cardinality(v_skip) > 0;
+            INSERT INTO turnout.ready VALUES (p_ids[1], p_tasks[1], p_queues[1], p_args, p_ranks[1],
+                0, 0, v_now, v_now, p_expires[1], p_contexts[1], NULL, p_keys[1], p_untils[1]);
+            IF NOT EXISTS (SELECT FROM turnout.level l
+                WHERE l.queue = p_queues[1] AND l.rank = p_ranks[1])
+            THEN
+                INSERT INTO turnout.level VALUES (p_queues[1], p_ranks[1]) ON CONFLICT DO NOTHING;
+            END IF;
+            INSERT INTO turnout.delta (queue, what, n) VALUES (p_queues[1], 'ready', 1);
+            EXIT;
+        END IF;
         WITH batch AS (
-            INSERT INTO turnout.scheduled
+            INSERT INTO turnout.ready
             SELECT u.id, coalesce(u.task, p_tasks[1]), coalesce(u.queue, p_queues[1]), u.args,
-            coalesce(u.rank, p_ranks[1]), 0, 0, v_now, u.run_at, u.expires_at,
-                u.context, NULL, u.key, u.until
+                coalesce(u.rank, p_ranks[1]), 0, 0, v_now, coalesce(u.run_at, v_now),
+                u.expires_at, u.context, NULL, u.key, u.until
             FROM unnest(p_ids, p_tasks, p_queues, v_args, p_ranks, p_run_ats, p_expires, p_contexts,
                         p_keys, p_untils)
                 AS u (id, task, queue, args, rank, run_at, expires_at, context, key, until)
-            WHERE u.run_at > v_now AND u.id <> ALL (v_skip)
-            ON CONFLICT (id) DO NOTHING
-            RETURNING queue
+            WHERE (u.run_at IS NULL OR u.run_at <= v_now)
+                AND (cardinality(v_skip) = 0 OR u.id <> ALL (v_skip))
+            RETURNING queue, rank
+        ), levels AS (
+            INSERT INTO turnout.level
+            SELECT DISTINCT queue, rank FROM batch b
+            WHERE NOT EXISTS (SELECT FROM turnout.level l WHERE l.queue = b.queue AND l.rank = b.rank)
+            ON CONFLICT DO NOTHING
         )
         INSERT INTO turnout.delta (queue, what, n)
-        SELECT queue, 'scheduled', count(*) FROM batch GROUP BY queue;
-    END IF;
+        SELECT queue, 'ready', count(*) FROM batch GROUP BY queue;
+        IF p_run_ats IS NOT NULL THEN
+            WITH batch AS (
+                INSERT INTO turnout.scheduled
+                SELECT u.id, coalesce(u.task, p_tasks[1]), coalesce(u.queue, p_queues[1]), u.args,
+                coalesce(u.rank, p_ranks[1]), 0, 0, v_now, u.run_at, u.expires_at,
+                    u.context, NULL, u.key, u.until
+                FROM unnest(p_ids, p_tasks, p_queues, v_args, p_ranks, p_run_ats, p_expires, p_contexts,
+                            p_keys, p_untils)
+                    AS u (id, task, queue, args, rank, run_at, expires_at, context, key, until)
+                WHERE u.run_at > v_now AND u.id <> ALL (v_skip)
+                RETURNING queue
+            )
+            INSERT INTO turnout.delta (queue, what, n)
+            SELECT queue, 'scheduled', count(*) FROM batch GROUP BY queue;
+        END IF;
+        EXIT;
+    EXCEPTION WHEN unique_violation THEN
+        IF try = 2 THEN RAISE; END IF;  -- the caller's snapshot is older than the other's commit
+    END; END LOOP;
     sleepers := EXISTS (SELECT FROM turnout.worker WHERE asleep AND NOT ended);
     IF sleepers AND p_notify IS NOT NULL THEN PERFORM pg_notify(p_notify, ''); END IF;
 END $$;
@@ -220,13 +244,17 @@ AS $$
 #variable_conflict use_column
 DECLARE
     v_now double precision := turnout.clock_1(p_now);
-    v_name text; v_start integer; v_held uuid[]; v_slice uuid[]; v_missing uuid[] := '{}';
+    v_name text; v_asleep boolean; v_start integer; v_held uuid[]; v_slice uuid[]; v_missing uuid[] := '{}';
     v_level record; v_left integer; v_batch turnout.job[]; v_jobs turnout.job[] := '{}';
     v_ids uuid[]; v_got integer; v_most integer; v_queue text := ''; v_room integer;
 BEGIN
     IF p_async THEN PERFORM set_config('synchronous_commit', 'off', true); END IF;
-    SELECT w.name INTO v_name FROM turnout.worker w WHERE w.epoch = p_epoch AND NOT w.ended;
+    SELECT w.name, w.asleep INTO v_name, v_asleep
+        FROM turnout.worker w WHERE w.epoch = p_epoch AND NOT w.ended;
     IF NOT FOUND THEN task := 'lost'; RETURN NEXT; RETURN; END IF;
+    IF v_asleep AND p_fence IS NOT NULL THEN
+        UPDATE turnout.worker w SET asleep = false WHERE w.epoch = p_epoch;
+    END IF;
 
     IF p_ids IS NOT NULL THEN
         v_start := 1;
@@ -325,7 +353,9 @@ BEGIN
                 SELECT array_agg(ROW(g.*)::turnout.job ORDER BY g.run_at, g.id), count(*)
                 INTO v_batch, v_got FROM gone g;
                 IF v_got > 0 THEN
-                    v_jobs := v_jobs || v_batch;
+                    INSERT INTO turnout.delta (queue, what, n)
+                        VALUES (v_queue, 'ready', -v_got), (v_queue, 'running', v_got);
+                    v_jobs := CASE WHEN cardinality(v_jobs) = 0 THEN v_batch ELSE v_jobs || v_batch END;
                     v_most := v_most - v_got;
                     v_left := v_left - v_got;
                     v_room := v_room - v_got;
@@ -342,10 +372,6 @@ BEGIN
         END IF;
         INSERT INTO turnout.lease VALUES (p_fence, p_epoch, v_now, v_ids[1],
             v_ids[cardinality(v_ids)], v_ids, v_jobs);
-        INSERT INTO turnout.delta (queue, what, n)
-            SELECT j.queue, c.what, c.sign * count(*)
-            FROM unnest(v_jobs) j, (VALUES ('ready', -1), ('running', 1)) AS c (what, sign)
-            GROUP BY j.queue, c.what, c.sign;
     END IF;
     RETURN QUERY SELECT j.id, j.task, j.queue, j.args, -j.rank, j.attempt, j.crashes,
         j.enqueued_at, j.run_at, j.expires_at, j.context, j.trail,

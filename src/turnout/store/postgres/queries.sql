@@ -14,7 +14,7 @@ SELECT * FROM turnout.exchange_1(%s::text, %s::float8, %s::boolean, %s::text::bi
 
 -- name: notify
 -- Nothing is written, yet a notifying commit has a record of its own: it need not be flushed.
-SELECT set_config('synchronous_commit', 'off', true), pg_notify(%s, '');
+SELECT set_config('synchronous_commit', 'off', true), pg_notify(%s, %s);
 
 -- name: note
 INSERT INTO turnout.progress (id, body)
@@ -28,7 +28,10 @@ ON CONFLICT (id) DO UPDATE SET body = excluded.body;
 SELECT turnout.clock_1(%s::float8);
 
 -- name: worker_row
-SELECT ended FROM turnout.worker WHERE epoch = %s FOR UPDATE;
+SELECT ended, info FROM turnout.worker WHERE epoch = %s FOR UPDATE;
+
+-- name: put_order
+UPDATE turnout.worker SET info = %s WHERE epoch = %s;
 
 -- name: put_worker
 INSERT INTO turnout.worker (epoch, name, deadline, info) VALUES (%s, %s, %s, %s)
@@ -39,7 +42,9 @@ INSERT INTO turnout.worker (epoch, name, deadline, ended, info) VALUES (%s, %s, 
 ON CONFLICT (epoch) DO UPDATE SET ended = true, asleep = false;
 
 -- name: sleep
-UPDATE turnout.worker SET asleep = %s WHERE epoch = %s AND asleep <> %s;
+-- A flag that a crash of the server may lose: the worker says it again. So nobody waits for the disk.
+UPDATE turnout.worker SET asleep = true
+WHERE epoch = %s AND NOT asleep AND set_config('synchronous_commit', 'off', true) = 'off';
 
 -- name: asked_to_stop
 SELECT c.id FROM turnout.cancel c
@@ -82,7 +87,7 @@ SELECT DISTINCT l.epoch FROM turnout.lease l LEFT JOIN turnout.worker w ON w.epo
 WHERE coalesce(w.ended, true);
 
 -- name: worker_names
-SELECT epoch, name FROM turnout.worker WHERE epoch = ANY (%s);
+SELECT epoch, name, info FROM turnout.worker WHERE epoch = ANY (%s);
 
 -- name: forget_workers
 DELETE FROM turnout.worker w WHERE w.ended AND w.deadline < %s
@@ -95,16 +100,14 @@ SELECT info, deadline FROM turnout.worker WHERE NOT ended;
 SELECT id FROM turnout.cancel WHERE id = ANY (%s::uuid[]);
 
 -- name: next_due
-SELECT run_at FROM turnout.scheduled ORDER BY run_at LIMIT 1;
-
--- name: is_ready
-SELECT 1 FROM (
+-- Zero when a job is ready; else when the next scheduled one is due, or null.
+SELECT CASE WHEN EXISTS (SELECT FROM (
     SELECT l.queue, l.rank FROM turnout.level l
     WHERE (l.queue = ANY (%s) OR '*' = ANY (%s))
         AND NOT EXISTS (SELECT FROM turnout.queue z WHERE z.queue = l.queue AND z.paused)
 ) l CROSS JOIN LATERAL (
     SELECT FROM turnout.ready r WHERE r.queue = l.queue AND r.rank = l.rank LIMIT 1
-) r LIMIT 1;
+) r) THEN 0 ELSE (SELECT run_at FROM turnout.scheduled ORDER BY run_at LIMIT 1) END;
 
 -- ---------------------------------------------------------------- count
 

@@ -25,6 +25,8 @@ _JOBS = JOB_COLUMNS.replace("priority", "-rank")
 _FINALS = FINAL_COLUMNS.replace("priority", "-rank")
 _PAGE = 200
 _FEW_BATCHES = 20
+_FEW = 2_000
+_FEW_OF_QUEUE = "SELECT id FROM turnout.ready WHERE queue = %s LIMIT %s"
 
 
 def find(
@@ -89,6 +91,13 @@ def _queued(turn: Turn, place: str, where: JobFilter, after: JobId | None) -> It
         values.append(turn.now)
     if where.view == "retrying":
         terms.append("attempt > 0")
+    if place == "ready" and where.queue is not None and not where.ids:
+        # The newest of a long queue come soon on a walk by id. The few of a short one may lie
+        # behind millions of another; the claim index has them.
+        few = turn.select(_FEW_OF_QUEUE, [where.queue, _FEW + 1])
+        if len(few) <= _FEW:
+            terms.append("id = ANY (%s::uuid[])")
+            values.append([row[0] for row in few])
     select = f"SELECT {_JOBS} FROM turnout.{place}"  # noqa: S608
     for row in _pages(turn, select, (terms, values), after):
         record = job_record(row, State.QUEUED)

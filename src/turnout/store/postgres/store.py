@@ -18,7 +18,6 @@ from contextlib import contextmanager
 from itertools import starmap
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import msgspec
 import psycopg
 
 from turnout.errors import StoreUnavailable
@@ -30,6 +29,7 @@ from turnout.job import (
     JobRecord,
     LeasedJob,
     NewJob,
+    Order,
     Orders,
     Outcome,
     QueueStats,
@@ -40,12 +40,14 @@ from turnout.job import (
     WorkerInfo,
 )
 from turnout.store.batch import check_batch
+from turnout.store.bell import Ordered
+from turnout.store.orders import read_workers
 from turnout.store.postgres import checks
-from turnout.store.postgres.base import Turn, array, queries_of, schema_text, text_array
-from turnout.store.postgres.bell import POLL, Bell, Pacer
+from turnout.store.postgres.base import Turn, queries_of, schema_text
+from turnout.store.postgres.bell import ORDER, POLL, Bell, Pacer
 from turnout.store.postgres.connection import Connections, repeated
 from turnout.store.postgres.enqueue import enqueue_values, read_ids
-from turnout.store.postgres.exchange import mark_values, settle_values
+from turnout.store.postgres.exchange import mark_values, settle_values, want_values
 from turnout.store.postgres.records import find
 from turnout.store.postgres.url import place, read_url
 from turnout.store.postgres.within import Home, Statement, borrow, identity, is_async, record
@@ -53,19 +55,20 @@ from turnout.store.recent import Recent
 from turnout.store.server.change import change
 from turnout.store.server.count import count
 from turnout.store.server.fence import new_fence
-from turnout.store.server.marks import Marks
+from turnout.store.server.marks import SHARE, Marks
 from turnout.store.server.outcomes import Batch
 from turnout.store.server.upkeep import heartbeat, prune, reap
+from turnout.store.server.upkeep import order as give_order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from turnout.crash import Evidence
+
 T = TypeVar("T")
 
-_decode_worker = msgspec.json.Decoder(WorkerInfo).decode
 
-
-class PostgresStore:
+class PostgresStore(Ordered[Bell]):
     """Jobs in one schema, shared by any number of processes of any number of machines."""
 
     def __init__(self, conninfo: str, *, schema: str = "turnout", settle: str = "async") -> None:
@@ -105,9 +108,8 @@ class PostgresStore:
 
     def setup(self) -> None:
         """Create or upgrade the schema; safe to repeat."""
-        with self._setup_lock:
-            with self._connections.lend() as connection:
-                checks.migrate(connection, self.schema)
+        with self._setup_lock, self._connections.lend() as connection:
+            checks.migrate(connection, self.schema)
             self._ready = True
 
     def close(self) -> None:
@@ -169,7 +171,7 @@ class PostgresStore:
             taken: list[JobId]
             [(taken, sleepers)] = connection.execute(self._sql["enqueue"], values).fetchall()
             if sleepers and self._pacer.is_due():
-                connection.execute(self._sql["notify"], (self._channel,))
+                connection.execute(self._sql["notify"], (self._channel, ""))
         return taken
 
     async def aenqueue(
@@ -253,7 +255,7 @@ class PostgresStore:
         while True:
             fence = self._in_doubt.pop(epoch, None) or new_fence()
             age, marks, sweep = self._marks.look()
-            asked = (None, None, None, None) if want is None else (fence, *_wanted(want))
+            asked = (None, None, None, None) if want is None else (fence, *want_values(want))
             try:
                 settle, look = settle_values(batch), mark_values(marks, sweep=sweep)
                 rows = run((epoch, now, self._async, *settle, *asked, *look))
@@ -293,34 +295,44 @@ class PostgresStore:
         return orders
 
     def reap(
-        self, *, epoch: str | None = None, limit: int = 1_000, now: float | None = None
+        self,
+        *,
+        epoch: str | None = None,
+        evidence: Evidence | None = None,
+        limit: int = 1_000,
+        now: float | None = None,
     ) -> list[Reaped]:
         """Take back what dead workers held."""
-        reaped = self._write(lambda turn: reap(turn, epoch, limit), now)
+        reaped = self._write(lambda turn: reap(turn, epoch, evidence, limit), now)
         if reaped:
             self._put_back()
         return reaped
 
-    def _put_back(self) -> None:
+    def _put_back(self, word: str = "") -> None:
         """Let everybody look again: something came back, maybe below the marks."""
         self._marks.clear()
         with self._lend() as connection:
-            connection.execute(self._sql["notify"], (self._channel,))
+            connection.execute(self._sql["notify"], (self._channel, word))
 
     def wait(self, worker: WorkerInfo, timeout: float) -> bool:
-        """Say that we sleep, look once more, then listen; and look now and then all the same."""
+        """Say that we sleep, look once more, then listen; and look now and then all the same.
+
+        Nobody says that we woke: the exchange that follows does, on its own trip.
+        """
         bell = self._bell(worker)
         deadline = time.monotonic() + timeout
-        self._mark_asleep(worker, asleep=True)
-        try:
-            while (left := deadline - time.monotonic()) > 0:
-                due = self._until_ready(worker)
-                if due <= 0:
-                    return True
-                if bell.wait(min(left, due, POLL * random.uniform(0.75, 1.25))):
-                    return True
-        finally:
-            self._mark_asleep(worker, asleep=False)
+        with self._lend() as connection:
+            connection.execute(self._sql["sleep"], (worker.epoch,))
+        while (left := deadline - time.monotonic()) > 0:
+            began = time.monotonic()
+            due = self._until_ready(worker)
+            if due <= 0:
+                self._marks.clear()  # it may lie below them
+                return True
+            # A look walks over what was claimed while somebody keeps an old snapshot: see marks.py.
+            pause = max(POLL * random.uniform(0.75, 1.25), SHARE * (time.monotonic() - began))
+            if bell.wait(min(left, due, pause)):
+                return True
         return False
 
     def _bell(self, worker: WorkerInfo) -> Bell:
@@ -329,18 +341,11 @@ class PostgresStore:
             bell = self._bells[worker.epoch] = Bell(self._connections, self._channel)
         return bell
 
-    def _mark_asleep(self, worker: WorkerInfo, *, asleep: bool) -> None:
-        with self._lend() as connection:
-            values = (asleep, worker.epoch, asleep)
-            connection.execute(self._sql["sleep"], values)
-
     def _until_ready(self, worker: WorkerInfo) -> float:
         with self._lend() as connection:
             queues = list(worker.queues)
-            if connection.execute(self._sql["is_ready"], (queues, queues)).fetchone():
-                return 0.0
-            row = connection.execute(self._sql["next_due"]).fetchone()
-            return POLL if row is None else float(row[0]) - time.time()
+            row = connection.execute(self._sql["next_due"], (queues, queues)).fetchone()
+            return POLL if row is None or row[0] is None else float(row[0]) - time.time()
 
     def wake(self, worker: WorkerInfo) -> None:
         """End this worker's `wait` early."""
@@ -371,7 +376,7 @@ class PostgresStore:
         """Act on matching jobs; workers learn of it at once."""
         changed = self._write(lambda turn: change(turn, find, where, action, limit), now)
         if changed:
-            self._put_back()
+            self._put_back(ORDER if action == "cancel" else "")
         return changed
 
     def pause(self, queue: str, *, paused: bool) -> None:
@@ -382,15 +387,12 @@ class PostgresStore:
 
     def workers(self, *, now: float | None = None) -> list[WorkerInfo]:  # noqa: ARG002
         """List the workers whose epoch is open."""
-        rows = self._look(lambda turn: turn.rows("open_workers"), 0.0)
-        found = [msgspec.structs.replace(_decode_worker(info), deadline=at) for info, at in rows]
-        return sorted(found, key=lambda worker: (worker.name, worker.epoch))
+        return read_workers(self._look(lambda turn: turn.rows("open_workers"), 0.0))
+
+    def order(self, epoch: str, order: Order) -> bool:
+        """Leave an order for a worker's next heartbeat."""
+        return self._write(lambda turn: give_order(turn, epoch, order), 0.0)
 
     def prune(self, retention: Retention, *, limit: int = 10_000, now: float | None = None) -> int:
         """Delete old records."""
         return self._write(lambda turn: prune(turn, retention, limit), now)
-
-
-def _wanted(want: Want) -> tuple[Any, ...]:
-    queues, rooms = zip(*want.queues, strict=True) if want.queues else ((), ())
-    return text_array(queues), array(rooms), want.limit

@@ -11,6 +11,7 @@ import os
 import select
 import socket
 import threading
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from turnout.store.redis.connection import Connections, Link
 
 POLL = 0.2
+ORDER = "order"  # the message that is for busy workers too
+_TRY = 5.0  # seconds between a busy worker's tries to listen
 
 
 class Bell:
@@ -35,15 +38,37 @@ class Bell:
         self._near, self._far = socket.socketpair()
         self._near.setblocking(False)
         self._in_use = threading.Lock()
-        self._closed = False
+        self._closed = self._ordered = False
+        self._try_at = 0.0
 
     def listen(self) -> None:
         """Make sure that a ring from now on is heard, if the server can be reached."""
         with self._in_use:
-            if self._listener is None and not self._closed:
-                with suppress(RedisError, OSError, TurnoutError):
-                    self._listener = self._connections.open()
-                    self._listener.run("SUBSCRIBE", self._channel)
+            self._subscribe()
+
+    def _subscribe(self) -> None:
+        if self._listener is None and not self._closed:
+            with suppress(RedisError, OSError, TurnoutError):
+                self._listener = self._connections.open()
+                self._listener.run("SUBSCRIBE", self._channel)
+
+    def heard(self) -> bool:
+        """Tell whether an order was rung for since the last look; never waits."""
+        if self._in_use.acquire(blocking=False):  # else the sleeper hears it
+            try:
+                self._look()
+            finally:
+                self._in_use.release()
+        ordered, self._ordered = self._ordered, False
+        return ordered
+
+    def _look(self) -> None:
+        now = time.monotonic()
+        if self._listener is None and now >= self._try_at:
+            self._try_at = now + _TRY
+            self._subscribe()
+        if self._listener is not None and select.select([self._listener.fileno()], [], [], 0)[0]:
+            self._read()
 
     def wait(self, seconds: float) -> bool:
         """Sleep until somebody rings or the time is over; True when a ring came."""
@@ -69,11 +94,14 @@ class Bell:
     def _read(self) -> None:
         assert self._listener is not None, "it was readable"  # noqa: S101
         try:
-            self._listener.answer()
+            self._take(self._listener.answer())
             while self._listener.can_read():
-                self._listener.answer()
+                self._take(self._listener.answer())
         except (RedisError, OSError):
             self._drop()
+
+    def _take(self, message: object) -> None:
+        self._ordered |= isinstance(message, list) and message[-1:] == [ORDER.encode()]
 
     def _drop(self) -> None:
         if self._listener is not None:
@@ -88,3 +116,10 @@ class Bell:
             self._drop()
             self._near.close()
             self._far.close()
+
+
+def ring_for_orders(link: Link) -> None:
+    """Tell every worker to fetch its orders, the busy ones too."""
+    epochs = link.run("ZRANGE", "turnout:epochs", 0, -1)
+    if epochs:
+        link.several(*(("PUBLISH", b"turnout:bell:" + epoch, ORDER) for epoch in epochs))

@@ -36,8 +36,10 @@ class Batch:
 
     def __init__(self, outcomes: Sequence[Outcome]) -> None:
         first: dict[JobId, Outcome] = {}
-        for outcome in outcomes:  # a job settled twice in one batch is settled by the first
-            first.setdefault(outcome.job.id, outcome)
+        for outcome in outcomes:  # a job settled twice is settled by the first of its newest lease
+            known = first.setdefault(outcome.job.id, outcome)
+            if outcome.job.fence > known.job.fence:
+                first[outcome.job.id] = outcome
         self.outcomes = list(first.values())
         self._apart: set[JobId] = set()
 

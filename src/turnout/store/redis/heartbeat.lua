@@ -1,5 +1,5 @@
 -- heartbeat: renew an epoch, open it, or end it. ARGV: epoch, now or '', ttl, state, name, the worker
--- as JSON, then Sidekiq's fields of the process: info, concurrency, busy, beat, quiet.
+-- as JSON, then Sidekiq's fields of the process: info, concurrency, busy, quiet, rss (KB).
 --
 -- Sidekiq's own pages list a process by the set `processes` and a hash of its name that expires
 -- within a minute, show what it runs from NAME:work, and leave orders in the list NAME-signals.
@@ -37,7 +37,7 @@ call('ZADD', K .. 'epochs', string.format('%.6f', now + tonumber(ARGV[3])), epoc
 call('HSET', K .. 'epoch:' .. epoch, 'name', name, 'worker', ARGV[6], 'run', run)
 call('SADD', 'processes', name)
 call('HSET', name, 'info', ARGV[7], 'concurrency', ARGV[8], 'busy', ARGV[9], 'beat', at, 'quiet', ARGV[10],
-  'rtt_us', 0, 'rss', 0)
+  'rtt_us', 0, 'rss', ARGV[11])
 call('EXPIRE', name, 60)
 
 local asked, shown, order = {}, {}, call('RPOP', name .. '-signals')

@@ -47,6 +47,8 @@ def settling(outcome: Outcome, text: bytes, own: Own, epoch: str, worker: str) -
     job = outcome.job
     source = ("lease", epoch, str(job.fence), own.queue)
     own = replace(own, attempt=outcome.attempt)
+    if outcome.crashes is not None:
+        own = replace(own, crashes=outcome.crashes)
     if outcome.trail is not None:
         own = replace(own, trail=outcome.trail)
     if outcome.state is State.QUEUED:

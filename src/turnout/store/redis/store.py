@@ -26,6 +26,7 @@ from turnout.job import (
     JobRecord,
     LeasedJob,
     NewJob,
+    Order,
     Orders,
     Outcome,
     QueueStats,
@@ -36,9 +37,10 @@ from turnout.job import (
     WorkerInfo,
 )
 from turnout.store.batch import check_batch
+from turnout.store.bell import Ordered
 from turnout.store.recent import Recent
 from turnout.store.redis import checks, scripts, upkeep
-from turnout.store.redis.bell import POLL, Bell
+from turnout.store.redis.bell import POLL, Bell, ring_for_orders
 from turnout.store.redis.change import change
 from turnout.store.redis.connection import Connections, Link
 from turnout.store.redis.count import count
@@ -51,6 +53,8 @@ from turnout.store.redis.url import place, read_url
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from turnout.crash import Evidence
+
 _NO_TRANSACTIONS = (
     "Redis has no transactions to share with your database: enqueue after your commit (leave the "
     "`within` block, then enqueue), or keep these jobs in a store that lives in the application's "
@@ -58,7 +62,7 @@ _NO_TRANSACTIONS = (
 )
 
 
-class RedisStore:
+class RedisStore(Ordered[Bell]):
     """Jobs in one database, shared by any number of processes of any number of machines."""
 
     def __init__(self, options: dict[str, Any]) -> None:
@@ -179,6 +183,8 @@ class RedisStore:
 
     def heartbeat(self, worker: WorkerInfo, *, ttl: float, now: float | None = None) -> Orders:
         """Renew the epoch; the first one opens it."""
+        if worker.state == "running":
+            self._bell(worker)
         with self._lend() as link:
             orders = upkeep.heartbeat(link, worker, ttl, now)
         if orders.lost or worker.state == "stopped":
@@ -189,11 +195,16 @@ class RedisStore:
         return orders
 
     def reap(
-        self, *, epoch: str | None = None, limit: int = 1_000, now: float | None = None
+        self,
+        *,
+        epoch: str | None = None,
+        evidence: Evidence | None = None,
+        limit: int = 1_000,
+        now: float | None = None,
     ) -> list[Reaped]:
         """Take back what dead workers held."""
         with self._lend() as link:
-            return upkeep.reap(link, epoch, limit, now)
+            return upkeep.reap(link, (epoch, evidence), limit, now)
 
     def wait(self, worker: WorkerInfo, timeout: float) -> bool:
         """Say that we sleep, unless something is ready, then listen; and look now and then."""
@@ -254,7 +265,10 @@ class RedisStore:
     ) -> int:
         """Act on matching jobs; workers learn of it at once."""
         with self._lend() as link:
-            return change(link, where, action, limit, _clock(link, now))
+            changed = change(link, where, action, limit, _clock(link, now))
+            if changed and action == "cancel":
+                ring_for_orders(link)
+            return changed
 
     def pause(self, queue: str, *, paused: bool) -> None:
         """Stop or resume leasing from a queue."""
@@ -265,6 +279,11 @@ class RedisStore:
         """List the workers whose epoch is open."""
         with self._lend() as link:
             return upkeep.workers(link)
+
+    def order(self, epoch: str, order: Order) -> bool:
+        """Leave an order for a worker's next heartbeat."""
+        with self._lend() as link:
+            return upkeep.order(link, epoch, order)
 
     def prune(self, retention: Retention, *, limit: int = 10_000, now: float | None = None) -> int:
         """Delete old records."""

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 from msgspec.structs import replace
 
+from turnout.crash import Evidence, after_crash, crash_entry, policies_of
 from turnout.job import (
-    AttemptRecord,
     JobId,
+    Order,
     Orders,
     Reaped,
     State,
     Trail,
     WorkerInfo,
 )
-from turnout.store.protocol import POISON
 from turnout.store.redis import scripts
 from turnout.store.redis.enqueue import pack
 from turnout.store.redis.moves import STOPPED, Move, back, over
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _STEP = 100
 _PARTS = 7  # of one job in the answer of `surrender`
+_SIGNALS: dict[Order, str] = {"quiet": "TSTP", "stop": "TERM", "dump": "TTIN"}
 _decode_worker = msgspec.json.Decoder(WorkerInfo).decode
 
 
@@ -60,6 +61,7 @@ def heartbeat(link: Link, worker: WorkerInfo, ttl: float, now: float | None) -> 
         worker.concurrency,
         worker.running,
         "true" if worker.state != "running" else "false",
+        (worker.rss or 0) // 1024,
     )
     if answer[0] == b"lost":
         return Orders(lost=True)
@@ -72,7 +74,13 @@ def heartbeat(link: Link, worker: WorkerInfo, ttl: float, now: float | None) -> 
         cancel=frozenset(JobId(one.decode()) for one in answer[2:]),
         quiet=answer[1] == b"TSTP",
         stop=answer[1] == b"TERM",
+        dump=answer[1] == b"TTIN",
     )
+
+
+def order(link: Link, epoch: str, what: Order) -> bool:
+    """Leave an order where Sidekiq leaves its signals."""
+    return bool(link.script(scripts.ORDER, epoch, _SIGNALS[what]))
 
 
 def _sidekiq_info(worker: WorkerInfo) -> bytes:
@@ -114,14 +122,18 @@ def workers(link: Link) -> list[WorkerInfo]:
 # ---- reap
 
 
-def reap(link: Link, epoch: str | None, limit: int, now: float | None) -> list[Reaped]:
-    """End the epochs that are over and take back what they held."""
+def reap(
+    link: Link, dead: tuple[str | None, Evidence | None], limit: int, now: float | None
+) -> list[Reaped]:
+    """End the epoch of the `dead`, or those that are over, and take back what they held."""
+    epoch, evidence = dead
+    policies = _Policies(link)
     reaped: list[Reaped] = []
     while len(reaped) < limit:
         at, held = _surrendered(link, epoch or "", min(_STEP, limit - len(reaped)), now)
         if not held:
             break
-        pairs = [_crashed(one, at) for one in held]
+        pairs = [_crashed(one, at, policies, evidence) for one in held]
         done = _move(link, at, [move for move, _ in pairs])
         reaped += [each for (_, each), moved in zip(pairs, done, strict=True) if moved]
     return reaped
@@ -165,26 +177,33 @@ def _returned(held: Held, now: float) -> Move:
     return (held.id, _source(held, own), back(own, held.text, retrying=False), False)
 
 
-def _crashed(held: Held, now: float) -> tuple[Move, Reaped]:
+class _Policies:
+    """What workers said of crashes, each asked for once."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._known: dict[str, dict[str, str]] = {}
+
+    def of(self, epoch: str, task: str) -> str | None:
+        if epoch not in self._known:
+            info = self._link.run("HGET", f"turnout:epoch:{epoch}", "worker")
+            self._known[epoch] = policies_of(info)
+        return self._known[epoch].get(task)
+
+
+def _crashed(
+    held: Held, now: float, policies: _Policies, evidence: Evidence | None
+) -> tuple[Move, Reaped]:
     payload = read(held.text)
     own = payload.own
-    entry = AttemptRecord(
-        attempt=own.attempt + 1,
-        started_at=held.since,
-        finished_at=now,
-        worker=held.worker,
-        outcome="crashed",
-        message="the worker died while running this job",
-    )
+    entry = crash_entry(own.attempt + 1, (held.since, now), held.worker, evidence)
     past = decode_trail(own.trail) if own.trail else Trail()
     trail = encode(Trail((*past.attempts, entry), past.counts)).decode()
     own = replace(own, crashes=own.crashes + 1, trail=trail)
-    state = State.QUEUED
+    state, reason = after_crash(own.crashes, policies.of(held.epoch, payload.task))
     if held.asked:
         state, move = State.CANCELLED, _stopped(held, own, now)
-    elif own.crashes >= POISON:
-        state = State.DEAD
-        reason = f"its worker died under it {own.crashes} times"
+    elif state is not State.QUEUED:
         own = replace(own, end=End(state, None, now, None, None, reason, None))
         move = (held.id, _source(held, own), over(own, rewritten(held.text, own)), False)
     else:

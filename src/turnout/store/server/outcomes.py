@@ -97,6 +97,7 @@ def ending(outcome: Outcome) -> dict[str, Any]:
             "id": outcome.job.id,
             "state": state,
             "attempt": outcome.attempt,
+            "crashes": outcome.crashes,
             "trail": outcome.trail,
             "run_at": outcome.run_at,
         }
@@ -105,6 +106,7 @@ def ending(outcome: Outcome) -> dict[str, Any]:
         "id": outcome.job.id,
         "state": state,
         "attempt": outcome.attempt,
+        "crashes": outcome.crashes,
         "trail": outcome.trail,
         "started_at": outcome.started_at,
         "finished_at": outcome.finished_at,

@@ -1,4 +1,4 @@
-"""The verbs that keep house: `heartbeat`, `reap`, `prune`.
+"""The verbs that keep house: `heartbeat`, `order`, `reap`, `prune`.
 
 An epoch is open, or it is ended for good. Ending comes first and alone voids every late settle;
 taking back the leases may then need several bounded calls. Heartbeats fold the counters.
@@ -6,12 +6,23 @@ taking back the leases may then need several bounded calls. Heartbeats fold the 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from turnout.job import AttemptRecord, JobId, Orders, Reaped, Retention, State, Trail, WorkerInfo
-from turnout.store.protocol import POISON
+from turnout.crash import Evidence, after_crash, crash_entry, policies_of
+from turnout.job import (
+    AttemptRecord,
+    JobId,
+    Order,
+    Orders,
+    Reaped,
+    Retention,
+    State,
+    Trail,
+    WorkerInfo,
+)
+from turnout.store.orders import orders_in, with_order
 from turnout.store.server.change import trim_trace
 from turnout.store.server.turn import RATE_SECONDS, Turn, decode_trail, encode
 
@@ -40,7 +51,17 @@ def heartbeat(turn: Turn, worker: WorkerInfo, ttl: float, *more: object) -> Orde
     info = msgspec.structs.replace(worker, deadline=deadline)
     turn.do("put_worker", worker.epoch, worker.name, deadline, encode(info).decode(), *more)
     turn.do("fold")
-    return Orders(cancel=frozenset(row[0] for row in turn.rows("asked_to_stop", worker.epoch)))
+    cancel = [row[0] for row in turn.rows("asked_to_stop", worker.epoch)]
+    return Orders.told(cancel, orders_in(rows[0][1] if rows else None))
+
+
+def order(turn: Turn, epoch: str, what: Order) -> bool:
+    """Leave an order in a worker's row, for its next heartbeat."""
+    rows = turn.rows("worker_row", epoch)
+    if not rows or rows[0][0]:
+        return False
+    turn.do("put_order", with_order(rows[0][1], what), epoch)
+    return True
 
 
 def _release(turn: Turn, epoch: str) -> None:
@@ -69,7 +90,7 @@ def _cancelled(turn: Turn, job_id: JobId) -> dict[str, Any]:
 # ---- reap
 
 
-def reap(turn: Turn, epoch: str | None, limit: int) -> list[Reaped]:
+def reap(turn: Turn, epoch: str | None, evidence: Evidence | None, limit: int) -> list[Reaped]:
     """End the epochs that are over, then take back what they held, at most `limit` jobs."""
     if epoch is not None:
         turn.do("end_worker", epoch, epoch, turn.now)
@@ -77,15 +98,15 @@ def reap(turn: Turn, epoch: str | None, limit: int) -> list[Reaped]:
     else:
         turn.do("end_overdue", turn.now)
         holders = [row[0] for row in turn.rows("ended_with_leases")]
-    names = dict(turn.rows("worker_names", holders))
+    known = {name: Holder(*about) for name, *about in turn.rows("worker_names", holders)}
     reaped: list[Reaped] = []
     for fence, leased_at, stored, holder in turn.rows("leases_of", holders):
         ids = turn.ids_read(stored)
         taken = ids[: limit - len(reaped)]
         if not taken:
             break
-        name = names.get(holder, holder)
-        reaped += _take_back(turn, fence, taken, (name, leased_at))
+        dead = known.get(holder) or Holder(holder, "{}")
+        reaped += _take_back(turn, fence, taken, Death(dead, leased_at, evidence))
         if len(taken) < len(ids):
             turn.do("shrink_lease", turn.ids_stored(ids[len(taken) :]), fence)
         else:
@@ -94,37 +115,48 @@ def reap(turn: Turn, epoch: str | None, limit: int) -> list[Reaped]:
     return reaped
 
 
-def _take_back(turn: Turn, fence: int, ids: list[JobId], worker: tuple[str, float]) -> list[Reaped]:
+class Holder(NamedTuple):
+    """A worker whose epoch is over: its name, and its `WorkerInfo` as JSON."""
+
+    name: str
+    info: str
+
+
+class Death(NamedTuple):
+    """Who died under jobs, since when it had them, and what is known of the death."""
+
+    worker: Holder
+    since: float
+    evidence: Evidence | None
+
+
+def _take_back(turn: Turn, fence: int, ids: list[JobId], death: Death) -> list[Reaped]:
     stop = {row[0] for row in turn.rows("cancels_of", ids)}
     reaped: list[Reaped] = []
     ends: list[dict[str, Any]] = []
+    policies = policies_of(death.worker.info)
     for job_id, task, queue, crashes, attempt, trail in turn.rows("held_jobs", fence, ids):
-        end = _crashed(turn, (job_id, crashes + 1, attempt, trail), worker, stopped=job_id in stop)
+        entry = crash_entry(attempt + 1, (death.since, turn.now), death.worker.name, death.evidence)
+        end: dict[str, Any] = {
+            "id": job_id,
+            "crashes": crashes + 1,
+            "trail": _with_entry(trail, entry),
+        }
+        if job_id in stop:
+            end = {**_cancelled(turn, job_id), **end}
+        else:
+            end |= _verdict(turn, crashes + 1, policies.get(task))
         ends.append(end)
         reaped.append(Reaped(job_id, task, queue, crashes + 1, end["state"]))
     turn.rows("conclude_held", encode(ends).decode(), turn.now, fence, ids)
     return reaped
 
 
-def _crashed(
-    turn: Turn, job: tuple[JobId, int, int, str | None], worker: tuple[str, float], *, stopped: bool
-) -> dict[str, Any]:
-    job_id, crashes, attempt, trail = job
-    entry = AttemptRecord(
-        attempt=attempt + 1,
-        started_at=worker[1],
-        finished_at=turn.now,
-        worker=worker[0],
-        outcome="crashed",
-        message="the worker died while running this job",
-    )
-    end = {"id": job_id, "crashes": crashes, "trail": _with_entry(trail, entry)}
-    if stopped:
-        return {**_cancelled(turn, job_id), **end}
-    if crashes >= POISON:
-        reason = f"its worker died under it {crashes} times"
-        return {**end, "state": State.DEAD, "finished_at": turn.now, "reason": reason}
-    return {**_back(job_id), **end}
+def _verdict(turn: Turn, crashes: int, on_crash: str | None) -> dict[str, Any]:
+    state, reason = after_crash(crashes, on_crash)
+    if state is State.QUEUED:
+        return {"state": state}
+    return {"state": state, "finished_at": turn.now, "reason": reason}
 
 
 def _with_entry(trail: str | None, entry: AttemptRecord) -> str:

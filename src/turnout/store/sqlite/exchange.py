@@ -66,6 +66,8 @@ def _settle(turn: Turn, epoch: str, outcomes: Sequence[Outcome]) -> list[JobId]:
             plain[job.queue, outcome.keep].append(outcome)
             continue
         turn.add(job.queue, "running", -1)
+        if outcome.crashes is not None:
+            turn.execute(Q["crash_job"], (outcome.crashes, outcome.trail, job.id))
         if outcome.state is State.QUEUED:
             _requeue(turn, outcome, worker, stopped=job.id in stopped)
         else:

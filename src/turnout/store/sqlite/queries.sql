@@ -106,6 +106,9 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?);
 -- name: worker_name
 SELECT json_extract(info, '$.name') FROM turnout_worker WHERE epoch = ?;
 
+-- name: worker_about
+SELECT json_extract(info, '$.name'), info FROM turnout_worker WHERE epoch = ?;
+
 -- name: add_rate
 INSERT INTO turnout_rate (bucket, queue, n) VALUES (?, ?, ?)
 ON CONFLICT (bucket, queue) DO UPDATE SET n = n + excluded.n;
@@ -170,7 +173,10 @@ INSERT INTO turnout_progress (id, body) VALUES (?, ?)
 ON CONFLICT (id) DO UPDATE SET body = excluded.body;
 
 -- name: worker_row
-SELECT ended FROM turnout_worker WHERE epoch = ?;
+SELECT ended, info FROM turnout_worker WHERE epoch = ?;
+
+-- name: put_order
+UPDATE turnout_worker SET info = ? WHERE epoch = ?;
 
 -- name: put_worker
 INSERT INTO turnout_worker (epoch, deadline, ended, bell, info) VALUES (?, ?, 0, ?, ?)

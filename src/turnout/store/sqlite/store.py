@@ -12,13 +12,8 @@ import sqlite3
 import threading
 import time
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import parse_qsl, unquote, urlsplit
 
-import msgspec
-
-from turnout.errors import ConfigError
 from turnout.job import (
     Action,
     Exchanged,
@@ -27,6 +22,7 @@ from turnout.job import (
     JobRecord,
     LeasedJob,
     NewJob,
+    Order,
     Orders,
     Outcome,
     QueueStats,
@@ -37,7 +33,8 @@ from turnout.job import (
     WorkerInfo,
 )
 from turnout.store.batch import check_batch
-from turnout.store.bell import POLL, Bell, ring
+from turnout.store.bell import ORDER, POLL, WAKE, Bell, Ordered, ring
+from turnout.store.orders import read_workers
 from turnout.store.sqlite import checks
 from turnout.store.sqlite.base import Q, Turn, decode_ids
 from turnout.store.sqlite.change import change
@@ -48,18 +45,20 @@ from turnout.store.sqlite.enqueue import enqueue
 from turnout.store.sqlite.exchange import Lease, exchange, expand, read_leased
 from turnout.store.sqlite.records import find
 from turnout.store.sqlite.upkeep import heartbeat, prune, reap
+from turnout.store.sqlite.upkeep import order as give_order
+from turnout.store.sqlite.url import SURVIVES, read_url
 from turnout.store.sqlite.within import borrow, whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from turnout.crash import Evidence
 
 T = TypeVar("T")
 
-_decode_worker = msgspec.json.Decoder(WorkerInfo).decode
-_SURVIVES = {"full": "a power cut", "normal": "a killed process"}
 
-
-class SQLiteStore:
+class SQLiteStore(Ordered[Bell]):
     """Jobs in one SQLite file, shared by any number of processes of one machine."""
 
     def __init__(self, path: Path, *, synchronous: str = "full", worker: str = "normal") -> None:
@@ -82,27 +81,8 @@ class SQLiteStore:
         `?synchronous=` is for enqueues and `?worker_synchronous=` for leases and settles: full or
         normal.
         """
-        parts = urlsplit(url)
-        path = unquote(parts.path)[1:]
-        if parts.netloc or not path or "\0" in path:
-            msg = f"{url!r} names no file: write sqlite:///jobs.db, or sqlite:////var/lib/jobs.db"
-            raise ConfigError(msg)
-        if path == ":memory:":
-            msg = f"{url!r}: jobs in memory are at memory: here, of one process and for tests"
-            raise ConfigError(msg)
-        options = dict(parse_qsl(parts.query, keep_blank_values=True))
-        modes = {
-            "synchronous": options.pop("synchronous", "full").lower(),
-            "worker": options.pop("worker_synchronous", "normal").lower(),
-        }
-        wrong = [*options, *(mode for mode in modes.values() if mode not in _SURVIVES)]
-        if wrong:
-            msg = (
-                f"{url!r}: {', '.join(wrong)} is not known here; the options are synchronous= and "
-                "worker_synchronous=, each full or normal"
-            )
-            raise ConfigError(msg)
-        return cls(Path(path).absolute(), **modes)
+        path, modes = read_url(url)
+        return cls(path, **modes)
 
     @staticmethod
     def schema_sql(_url: str) -> str:
@@ -139,8 +119,8 @@ class SQLiteStore:
         return StoreInfo(
             name=f"SQLite {sqlite3.sqlite_version}",
             location=str(self.path),
-            enqueue_survives=_SURVIVES[self._modes[0]],
-            settle_survives=_SURVIVES[self._modes[1]],
+            enqueue_survives=SURVIVES[self._modes[0]],
+            settle_survives=SURVIVES[self._modes[1]],
             warnings=checks.warnings(),
         )
 
@@ -203,10 +183,10 @@ class SQLiteStore:
         borrowed.after_commit(self._ring)
         return ids
 
-    def _ring(self) -> None:
+    def _ring(self, word: bytes = WAKE) -> None:
         with self._connections.front() as connection:
             ports = [row[0] for row in connection.execute(Q["bells"])]
-        ring(ports)
+        ring(ports, word)
 
     def exchange(
         self,
@@ -285,10 +265,15 @@ class SQLiteStore:
         return bell.port
 
     def reap(
-        self, *, epoch: str | None = None, limit: int = 1_000, now: float | None = None
+        self,
+        *,
+        epoch: str | None = None,
+        evidence: Evidence | None = None,
+        limit: int = 1_000,
+        now: float | None = None,
     ) -> list[Reaped]:
         """Take back what dead workers held."""
-        reaped = self._front(lambda turn: reap(turn, epoch, limit), now)
+        reaped = self._front(lambda turn: reap(turn, epoch, evidence, limit), now)
         if reaped:
             self._ring()
         return reaped
@@ -373,7 +358,7 @@ class SQLiteStore:
         """Act on matching jobs; workers learn of it at once."""
         changed = self._front(lambda turn: change(turn, where, action, limit), now)
         if changed:
-            self._ring()
+            self._ring(ORDER if action == "cancel" else WAKE)
         return changed
 
     def pause(self, queue: str, *, paused: bool) -> None:
@@ -386,12 +371,11 @@ class SQLiteStore:
         """List the workers whose epoch is open."""
         self._prepare()
         with self._connections.front() as connection:
-            rows = connection.execute(Q["open_workers"]).fetchall()
-        found = [
-            msgspec.structs.replace(_decode_worker(info), deadline=deadline, bell=bell)
-            for info, deadline, bell in rows
-        ]
-        return sorted(found, key=lambda worker: (worker.name, worker.epoch))
+            return read_workers(connection.execute(Q["open_workers"]).fetchall())
+
+    def order(self, epoch: str, order: Order) -> bool:
+        """Leave an order for a worker's next heartbeat."""
+        return self._front(lambda turn: give_order(turn, epoch, order), None)
 
     def prune(self, retention: Retention, *, limit: int = 10_000, now: float | None = None) -> int:
         """Delete old records."""

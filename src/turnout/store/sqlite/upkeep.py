@@ -1,4 +1,4 @@
-"""The verbs that keep house: `heartbeat`, `reap`, `prune`.
+"""The verbs that keep house: `heartbeat`, `order`, `reap`, `prune`.
 
 An epoch is open, or it is ended for good. Ending comes first and alone voids every late settle;
 taking back the leases may then need several bounded calls.
@@ -6,12 +6,21 @@ taking back the leases may then need several bounded calls.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from turnout.job import AttemptRecord, JobId, Orders, Reaped, Retention, State, WorkerInfo
-from turnout.store.protocol import POISON
+from turnout.crash import Evidence, after_crash, crash_entry, policies_of
+from turnout.job import (
+    JobId,
+    Order,
+    Orders,
+    Reaped,
+    Retention,
+    State,
+    WorkerInfo,
+)
+from turnout.store.orders import orders_in, with_order
 from turnout.store.sqlite.base import RATE_SECONDS, Ending, Q, Turn, decode_ids, encode, with_entry
 from turnout.store.sqlite.change import trim_trace
 from turnout.store.sqlite.exchange import keep_lease
@@ -37,7 +46,16 @@ def heartbeat(turn: Turn, worker: WorkerInfo, ttl: float, bell: int | None) -> O
     deadline = turn.now + ttl
     info = msgspec.structs.replace(worker, bell=bell, deadline=deadline)
     turn.execute(Q["put_worker"], (worker.epoch, deadline, bell, encode(info).decode()))
-    return Orders(cancel=frozenset(_asked_to_stop(turn, worker.epoch)))
+    return Orders.told(_asked_to_stop(turn, worker.epoch), orders_in(row and row[1]))
+
+
+def order(turn: Turn, epoch: str, what: Order) -> bool:
+    """Leave an order in a worker's row, for its next heartbeat."""
+    row = turn.execute(Q["worker_row"], (epoch,)).fetchone()
+    if row is None or row[0]:
+        return False
+    turn.execute(Q["put_order"], (with_order(row[1], what), epoch))
+    return True
 
 
 def _asked_to_stop(turn: Turn, epoch: str) -> list[JobId]:
@@ -77,7 +95,7 @@ def _end(turn: Turn, job: tuple[Any, ...], state: State, reason: str, trail: str
 # ---- reap
 
 
-def reap(turn: Turn, epoch: str | None, limit: int) -> list[Reaped]:
+def reap(turn: Turn, epoch: str | None, evidence: Evidence | None, limit: int) -> list[Reaped]:
     """End the epochs that are over, then take back what they held, at most `limit` jobs."""
     over = [epoch] if epoch is not None else _past_deadline(turn)
     for dead in over:
@@ -87,7 +105,7 @@ def reap(turn: Turn, epoch: str | None, limit: int) -> list[Reaped]:
     )
     reaped: list[Reaped] = []
     for dead in holders:
-        reaped += _take_back(turn, dead, limit - len(reaped))
+        reaped += _take_back(turn, dead, evidence, limit - len(reaped))
     turn.execute(Q["forget_workers"], (turn.now - _REMEMBER_ENDED,))
     return reaped
 
@@ -96,21 +114,31 @@ def _past_deadline(turn: Turn) -> list[str]:
     return [row[0] for row in turn.execute(Q["past_deadline"], (turn.now,))]
 
 
-def _take_back(turn: Turn, epoch: str, limit: int) -> list[Reaped]:
+class Death(NamedTuple):
+    """Who died under jobs, since when it had them, what it said of crashes, what is known."""
+
+    worker: str
+    since: float
+    policies: dict[str, str]
+    evidence: Evidence | None
+
+
+def _take_back(turn: Turn, epoch: str, evidence: Evidence | None, limit: int) -> list[Reaped]:
     reaped: list[Reaped] = []
-    name = turn.execute(Q["worker_name"], (epoch,)).fetchone()
+    name, info = turn.execute(Q["worker_about"], (epoch,)).fetchone() or (None, None)
+    policies = policies_of(info)
     for fence, leased_at, ids in turn.execute(Q["leases_of"], (epoch,)).fetchall():
         held = decode_ids(ids)
         taken = held[: limit - len(reaped)]
         if not taken:
             break
-        worker = (name and name[0]) or epoch
-        reaped += [_crashed(turn, job_id, worker, leased_at) for job_id in taken]
+        death = Death(name or epoch, leased_at, policies, evidence)
+        reaped += [_crashed(turn, job_id, death) for job_id in taken]
         keep_lease(turn, fence, held[len(taken) :])
     return reaped
 
 
-def _crashed(turn: Turn, job_id: JobId, worker: str, leased_at: float) -> Reaped:
+def _crashed(turn: Turn, job_id: JobId, death: Death) -> Reaped:
     job = turn.execute(Q["job_row"], (job_id,)).fetchone()
     task, queue, priority, attempt, crashes, run_at, trail = (
         job[1],
@@ -121,25 +149,17 @@ def _crashed(turn: Turn, job_id: JobId, worker: str, leased_at: float) -> Reaped
         job[8],
         job[11],
     )
-    entry = AttemptRecord(
-        attempt=attempt + 1,
-        started_at=leased_at,
-        finished_at=turn.now,
-        worker=worker,
-        outcome="crashed",
-        message="the worker died while running this job",
-    )
+    entry = crash_entry(attempt + 1, (death.since, turn.now), death.worker, death.evidence)
     trail = with_entry(trail, entry)
     turn.execute(Q["crash_job"], (crashes, trail, job_id))
     turn.add(queue, "running", -1)
-    state = State.QUEUED
+    state, reason = after_crash(crashes, death.policies.get(task))
     if _end_if_asked(turn, job, trail):
         state = State.CANCELLED
-    elif crashes >= POISON:
-        state = State.DEAD
-        _end(turn, job, state, f"its worker died under it {crashes} times", trail)
-    else:
+    elif state is State.QUEUED:
         turn.place(job_id, queue, -priority, run_at)
+    else:
+        _end(turn, job, state, reason or "", trail)
     return Reaped(job_id, task, queue, crashes, state)
 
 
