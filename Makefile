@@ -12,7 +12,7 @@ JOBS ?= 2
 PYTEST_ARGS ?=
 
 # The fast suite: no worker processes, no servers.
-FAST := $(wildcard $(addprefix tests/,test_house.py unit cli conformance testing typing))
+FAST := $(wildcard $(addprefix tests/,test_house.py unit cli conformance testing typing sim))
 # The rest runs one test at a time: it starts processes and watches clocks.
 SLOW := $(filter-out $(FAST) %/__pycache__ %/support,$(patsubst %/,%,$(wildcard tests/*/)))
 

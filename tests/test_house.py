@@ -69,7 +69,14 @@ FLOORS = {
     "turnout.sim": 4,
     "turnout.contrib": 4,
 }
-PACKAGES = {"turnout.store", "turnout.worker", "turnout.cli", "turnout.web", "turnout.testing"}
+PACKAGES = {
+    "turnout.limits",
+    "turnout.store",
+    "turnout.worker",
+    "turnout.cli",
+    "turnout.web",
+    "turnout.testing",
+}
 PACKAGES |= {"turnout.audit", "turnout.sim", "turnout.contrib"}
 
 ADAPTERS = {"memory", "sqlite", "postgres", "mysql", "redis"}

@@ -25,7 +25,7 @@ _COMMANDS = {
     name: name
     for name in (
         "worker", "workers", "web", "status", "jobs", "dead", "queues", "enqueue", "check",
-        "migrate", "bench", "completion",
+        "migrate", "bench", "simulate", "completion",
     )
 }  # fmt: skip
 
