@@ -15,6 +15,7 @@ from conformance.builders import (
     stats,
     succeeded,
 )
+from turnout.job import QueueStats
 
 
 def test_a_paused_queue_is_not_leased_from(store):
@@ -63,3 +64,8 @@ def test_a_queue_without_jobs_can_be_paused_ahead(store):
     open_epoch(store)
     put(store, new_job(1, "tomorrow"))
     assert lease(store) == []
+
+
+def test_a_paused_queue_that_never_had_a_job_is_counted_as_ours(store):
+    store.pause("empty", paused=True)
+    assert store.count(now=T) == [QueueStats(queue="empty", paused=True)]

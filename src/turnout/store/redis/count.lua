@@ -3,7 +3,7 @@
 --
 -- Returns how many were promoted, then for each queue: name, paused, ready, scheduled, running,
 -- succeeded, dead, discarded, cancelled, finished within the last minute, oldest run_at or '', and
--- whether it is another program's: nothing of ours was ever enqueued to it.
+-- whether it is another program's: it has had jobs, and none of ours.
 
 local now = tonumber(clock(ARGV[1]))
 insist()
@@ -59,7 +59,7 @@ for _, queue in ipairs(names) do
     call('ZCARD', ended .. 'cancelled:' .. queue),
     finished_lately(queue),
     oldest(queue),
-    1 - call('SISMEMBER', K .. 'queues', queue),
+    call('SISMEMBER', 'queues', queue) * (1 - call('SISMEMBER', K .. 'queues', queue)),
   }) do
     answer[#answer + 1] = part
   end
