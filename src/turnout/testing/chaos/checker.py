@@ -1,0 +1,297 @@
+"""Says what is wrong with what happened. Pure: stories, final states and faults in, a verdict out.
+
+What must hold, whatever was done to whom:
+
+* a job whose enqueue returned, and a job that ever ran, is in exactly one final state, of those
+  that its kind allows;
+* the store confirmed at most one outcome an attempt, nothing after a final one, and the final one
+  is what the store says;
+* one lease starts one run; attempts start at 1, have no gaps, and never go back;
+* a job is run twice under one attempt, or after its end, only where a fault of the right kind was
+  near; each such run is counted, and one that no fault explains is a violation;
+* two jobs of one unique key never run at one time.
+
+A fault explains a doubled run when it touched one of its two processes, or everybody, between the
+beginning of the first and of the second. A graceful stop explains only runs that it interrupted.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter, defaultdict
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from turnout.job import State
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping, Sequence
+
+    from turnout.testing.chaos.stories import End, Fault, Run, Story, Tale
+
+GRACEFUL = frozenset({"terminate", "roll"})
+_FINAL = frozenset(state.value for state in State if state.is_final)
+
+
+class Verdict(msgspec.Struct):
+    """What the checker found. `violations` empty: nothing is wrong."""
+
+    jobs: int = 0
+    runs: int = 0
+    states: Counter[str] = Counter()
+    lost: list[str] = []
+    violations: list[str] = []
+    doubled: Counter[str] = Counter()  # runs that had come to a good end and were run again
+    interrupted: Counter[str] = Counter()  # runs that had not, and were run again
+    void: int = 0  # late outcomes that the store refused
+    quarantined: int = 0
+    window: float = 0.0  # seconds before a kill within which a run had ended that was run again
+
+
+class Checker:
+    """Judges one tale. `kinds` tells which final states the jobs of a kind may reach.
+
+    `slack` is how long after its end a fault may still cost somebody his lease, in seconds.
+    """
+
+    def __init__(
+        self,
+        tale: Tale,
+        ends: Mapping[str, End],
+        *,
+        kinds: Mapping[str, Collection[str]],
+        slack: float = 5.0,
+        poison: int = 3,
+    ) -> None:
+        self._tale = tale
+        self._ends = ends
+        self._kinds = kinds
+        self._slack = slack
+        self._poison = poison
+        self.verdict = Verdict()
+
+    def check(self) -> Verdict:
+        """Return the verdict on the whole tale."""
+        verdict = self.verdict
+        for story in self._tale.stories.values():
+            verdict.jobs += 1
+            verdict.runs += len(story.runs)
+            verdict.void += story.voids
+            self._check_end(story)
+            self._check_settles(story)
+            self._check_runs(story)
+        self._check_unique()
+        return verdict
+
+    def _wrong(self, story: Story, what: str) -> None:
+        self.verdict.violations.append(f"job {story.job} ({story.kind or 'of no enqueue'}): {what}")
+
+    # ---- where it ended
+
+    def _check_end(self, story: Story) -> None:
+        end = self._ends.get(story.job)
+        if end is None or end.state not in _FINAL:
+            self.verdict.lost.append(story.job)
+            self._wrong(story, "lost: " + ("gone" if end is None else f"still {end.state}"))
+            return
+        self.verdict.states[end.state] += 1
+        allowed = self._kinds.get(story.kind)
+        if end.state == "dead" and end.crashes >= self._poison:
+            self.verdict.quarantined += 1
+            self._check_quarantine(story, end)
+        elif allowed is not None and end.state not in allowed:
+            self._wrong(story, f"ended as {end.state}, expected {' or '.join(sorted(allowed))}")
+        if end.state == "succeeded":
+            self._check_success(story, end)
+
+    def _check_success(self, story: Story, end: End) -> None:
+        good = [run for run in story.runs if run.how == "ok" and run.attempt == end.attempt]
+        if not good:
+            self._wrong(story, f"succeeded in attempt {end.attempt}, which never came to its end")
+
+    def _check_quarantine(self, story: Story, end: End) -> None:
+        """Every crash that convicted it must be one that somebody made."""
+        first = story.runs[0].started if story.runs else story.accepted or 0.0
+        made = [f for f in self._tale.faults if f.ended + self._slack >= first]
+        if len(made) < end.crashes:
+            self._wrong(story, f"{end.crashes} crashes counted, {len(made)} faults were made")
+
+    # ---- what was settled
+
+    def _check_settles(self, story: Story) -> None:
+        seen: Counter[int] = Counter(
+            settle.attempt for settle in story.settles if settle.state != "snoozed"
+        )
+        finals = [settle for settle in story.settles if settle.state in _FINAL]
+        for attempt, times in seen.items():
+            if times > 1:
+                self._wrong(story, f"attempt {attempt} was settled {times} times")
+        if len(finals) > 1:
+            states = ", ".join(settle.state for settle in finals)
+            self._wrong(story, f"came to {len(finals)} ends: {states}")
+        end = self._ends.get(story.job)
+        if finals and end is not None and end.state in _FINAL and finals[-1].state != end.state:
+            self._wrong(story, f"was settled as {finals[-1].state}, the store says {end.state}")
+        if finals and max(settle.attempt for settle in story.settles) > finals[0].attempt:
+            self._wrong(story, "an attempt after the final one was settled")
+
+    # ---- how it ran
+
+    def _check_runs(self, story: Story) -> None:
+        leases = Counter(run.fence for run in story.runs)
+        for fence, times in leases.items():
+            if times > 1:
+                self._wrong(story, f"one lease ({fence}) started {times} runs")
+        attempts = sorted({run.attempt for run in story.runs})
+        if attempts != list(range(1, len(attempts) + 1)):
+            self._wrong(story, f"attempts {attempts}: expected 1, 2, 3 without gaps")
+        for earlier, later in pairwise(story.runs):
+            if later.attempt < earlier.attempt and not self._why(earlier, later):
+                self._wrong(
+                    story, f"attempt {later.attempt} began after attempt {earlier.attempt}"
+                )
+        for earlier, later in _repeats(story):
+            self._judge_repeat(story, earlier, later)
+        self._check_nothing_after_the_end(story)
+
+    def _judge_repeat(self, story: Story, earlier: Run, later: Run) -> None:
+        fault = self._why(earlier, later)
+        if fault is None:
+            state = "had come to its end" if earlier.how == "ok" else "had not come to its end"
+            self._wrong(
+                story,
+                f"attempt {later.attempt} ran twice and no fault explains it: the run of "
+                f"{earlier.pid} at {earlier.started:.3f} {state}, {later.pid} began another at "
+                f"{later.started:.3f}",
+            )
+            return
+        if earlier.how != "ok":
+            self.verdict.interrupted[fault.kind] += 1
+            return
+        self.verdict.doubled[fault.kind] += 1
+        if fault.pids and earlier.ended is not None and fault.began >= earlier.ended:
+            self.verdict.window = max(self.verdict.window, fault.began - earlier.ended)
+
+    def _check_nothing_after_the_end(self, story: Story) -> None:
+        final = next((settle for settle in story.settles if settle.state in _FINAL), None)
+        if final is None:
+            return
+        for run in story.runs:
+            # The line of a settle is written after the settle: who starts later starts too late.
+            if run.started > final.at and not self._touched(run.pid, final.at, run.started):
+                self._wrong(
+                    story, f"{run.pid} began it {run.started - final.at:.3f} s after its end"
+                )
+
+    # ---- what explains it
+
+    def _why(self, earlier: Run, later: Run) -> Fault | None:
+        """Return the fault that explains why a job was run again; one of its own before others."""
+        found: Fault | None = None
+        for fault in self._tale.faults:
+            if fault.began > later.started:
+                break
+            mine = {earlier.pid, later.pid} & fault.pids
+            if fault.pids and not mine:
+                continue
+            if fault.ended + self._slack < earlier.started:
+                continue
+            if fault.kind in GRACEFUL and earlier.how == "ok":
+                continue
+            found = fault if found is None or mine else found
+        return found
+
+    def _touched(self, pid: int, since: float, until: float) -> bool:
+        return any(
+            (pid in fault.pids or not fault.pids)
+            and fault.began <= until
+            and fault.ended + self._slack >= since
+            for fault in self._tale.faults
+        )
+
+    # ---- unique keys
+
+    def _check_unique(self) -> None:
+        holders: defaultdict[str, list[Story]] = defaultdict(list)
+        for story in self._tale.stories.values():
+            if story.key:
+                holders[story.key].append(story)
+        for stories in holders.values():
+            spans = sorted(filter(None, map(_valid_span, stories)), key=lambda span: span[0])
+            for (_, ended, one), (began, _, other) in pairwise(spans):
+                if began < ended:
+                    self._wrong(other, f"ran beside job {one.job} of the same unique key")
+
+
+def _repeats(story: Story) -> Iterator[tuple[Run, Run]]:
+    """Yield each run that has the attempt of one before, after the last of those."""
+    last: dict[int, Run] = {}
+    for run in story.runs:
+        if run.attempt in last:
+            yield last[run.attempt], run
+        last[run.attempt] = run
+
+
+def _valid_span(story: Story) -> tuple[float, float, Story] | None:
+    """Return from when to when the run lasted whose outcome was confirmed."""
+    for settle in story.settles:
+        for run in story.runs:
+            same = (run.pid, run.attempt) == (settle.pid, settle.attempt)
+            if same and run.ended is not None and settle.state in _FINAL:
+                return run.started, run.ended, story
+    return None
+
+
+def recovery(tale: Tale) -> dict[str, float]:
+    """Return the worst time by kind of fault until work went on, in seconds.
+
+    After the end of a process: until each job that ran in it runs again. After a fault that was
+    everybody's: from its end until any job came to its end.
+    """
+    worst: dict[str, float] = {}
+    for fault in tale.faults:
+        seconds = _until_any(tale.ends, fault.ended) if not fault.pids else None
+        if seconds is not None:
+            worst[fault.kind] = max(worst.get(fault.kind, 0.0), seconds)
+    for story in tale.stories.values():
+        for earlier, later in _repeats(story):
+            fault = _ender(tale.faults, earlier, later)
+            if fault is not None:
+                seconds = later.started - fault.began
+                worst[fault.kind] = max(worst.get(fault.kind, 0.0), seconds)
+    return {kind: round(seconds, 3) for kind, seconds in sorted(worst.items())}
+
+
+def _until_any(ends: Sequence[float], since: float) -> float | None:
+    at = bisect_left(ends, since)
+    return ends[at] - since if at < len(ends) else None
+
+
+def _ender(faults: Sequence[Fault], earlier: Run, later: Run) -> Fault | None:
+    """Return the fault that ended a run: it was under way when its process was hit."""
+    for fault in faults:
+        if earlier.pid not in fault.pids or earlier.how == "ok" or fault.kind in GRACEFUL:
+            continue
+        if earlier.started <= fault.began <= later.started:
+            return fault
+    return None
+
+
+def check_effects(tale: Tale, ends: Mapping[str, End], effects: Mapping[str, int]) -> list[str]:
+    """Return the faults of effects written in the jobs' own transactions, by job id.
+
+    A job that succeeded has left its effect once, any other none.
+    """
+    faults = []
+    for story in tale.stories.values():
+        if story.kind != "charge":
+            continue
+        end, times = ends.get(story.job), effects.get(story.job, 0)
+        expected = 1 if end is not None and end.state == "succeeded" else 0
+        if times != expected:
+            state = "gone" if end is None else end.state
+            faults.append(f"job {story.job} is {state} and left its effect {times} times")
+    faults += [f"job {job} left an effect and is unknown" for job in effects.keys() - ends.keys()]
+    return faults
