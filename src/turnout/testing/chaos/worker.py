@@ -10,12 +10,14 @@ from __future__ import annotations
 import logging
 import mmap
 import struct
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from turnout import identity
 from turnout.errors import ConfigError
 from turnout.testing.chaos.ledger import Ledger, watch
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from turnout.app import Turnout
 
 _FORMAT = "%(asctime)s %(process)d %(levelname)s %(message)s"
+_machine = time.time
 _OFFSET = struct.Struct("d")
 
 
@@ -61,7 +64,7 @@ class Clock:
     def __call__(self) -> float:
         """Return the time, in seconds since the epoch, as this clock has it."""
         [offset] = _OFFSET.unpack(self._map[:])
-        return time.time() + float(offset)
+        return _machine() + float(offset)
 
 
 def supervise(app: Turnout, orders: Orders) -> int:
@@ -79,7 +82,7 @@ def supervise(app: Turnout, orders: Orders) -> int:
         _use_clock(app, Clock(Path(orders.clock)))
     watch(app, Ledger(Path(orders.ledger)))
     if orders.host:
-        _move_to(orders.host)
+        _move_to(orders.host)  # now, when all that asks for it has been imported
     options = WorkerOptions(
         queues=parse_queues(orders.queues),
         processes=orders.processes,
@@ -101,15 +104,16 @@ def use_store(app: Turnout, url: str) -> None:
 
 
 def _use_clock(app: Turnout, clock: Callable[[], float]) -> None:
-    """Set the clock of the application, and of a store that has none but its process's."""
-    app.clock = clock
+    """Set the clock of this machine, as far as this process sees it."""
+    app.clock = time.time = clock
     store: Any = app.store
     if hasattr(store, "clock"):
         store.clock = clock
 
 
 def _move_to(name: str) -> None:
-    from turnout.worker import chores, supervisor
-
-    for module in (chores, supervisor):
-        vars(module)["host"] = lambda: name
+    """Let this process believe that it runs on another machine."""
+    before = identity.host
+    for module in list(sys.modules.values()):
+        if getattr(module, "host", None) is before:
+            vars(module)["host"] = lambda: name
