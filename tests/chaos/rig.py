@@ -303,7 +303,8 @@ class ChaosRig:
     ) -> dict[str, Any]:
         tale = read(self.ledger.lines())
         self._name_receipts(tale)
-        verdict = Checker(tale, self.ends, kinds=KINDS, slack=LEASE + 3.0).check()
+        verdict = Checker(tale, self.ends, kinds=KINDS, slack=LEASE + 3.0,
+                          forgets=self.stage.forgets).check()  # fmt: skip
         effects = Counter(job for job, _ in self.stage.effects())
         wrong = verdict.violations + check_effects(tale, self.ends, effects)
         wrong += self._bounds()
@@ -331,6 +332,7 @@ class ChaosRig:
             "doubled_after_a_good_end": dict(verdict.doubled),
             "interrupted_and_run_again": dict(verdict.interrupted),
             "late_outcomes_refused": verdict.void,
+            "outcomes_forgotten_by_a_crash": verdict.forgotten,
             "quarantined": verdict.quarantined,
             "effects": {"jobs": len(effects), "doubled": sum(n > 1 for n in effects.values())},
             "oldest_doubled_seconds": round(verdict.window, 3),

@@ -36,6 +36,7 @@ class Stage:
     direct: str
     weights: dict[str, float]
     places: tuple[str, ...] = ()  # what must be empty once every job has ended
+    forgets: tuple[str, ...] = ()  # faults that may undo what was settled in the last second
     skewed: Clock  # the clock of the processes that jump
 
     def __init__(self, folder: Path) -> None:
@@ -181,6 +182,7 @@ class ServerStage(Stage):
 
 class PostgreSQL(ServerStage):
     name = "postgresql"
+    forgets = ("server",)  # a settle does not wait for the disk: docs/durability.md
     weights = {**_NETWORK, "server": 1, "backends": 1, "readonly": 1, "clock": 1}
     places = (
         "turnout.lease", "turnout.ready", "turnout.scheduled", "turnout.cancel", "turnout.uniq",
