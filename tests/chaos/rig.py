@@ -27,9 +27,10 @@ from chaos.stages import Stage
 from turnout.cli._chaos_worker import command
 from turnout.errors import StoreError
 from turnout.job import JobFilter
-from turnout.testing.chaos.checker import Checker, check_effects, recovery
+from turnout.testing.chaos.checker import Checker, check_effects
 from turnout.testing.chaos.fleet import PROCESS_FAULTS, Fleet, memory
 from turnout.testing.chaos.ledger import EVERYBODY, Ledger
+from turnout.testing.chaos.recovery import recovery
 from turnout.testing.chaos.schedule import Planned, draw
 from turnout.testing.chaos.stories import End, Tale, read
 from turnout.testing.chaos.worker import Orders

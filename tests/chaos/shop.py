@@ -1,11 +1,11 @@
 """The application under faults: jobs of every kind. Each is noted by the ledger's middleware.
 
-    quick      does nothing                 once       holds a unique key until it finishes
-    slow       takes a while                later      enqueued with a delay
-    flaky      fails twice, then succeeds   aquick     a coroutine that waits
-    doomed     fails until it is dead       charge     writes an effect in its own transaction,
-    dropped    gives up on purpose                     and enqueues a receipt in the same
-    poison     ends its process each time
+quick      does nothing                 once       holds a unique key until it finishes
+slow       takes a while                later      enqueued with a delay
+flaky      fails twice, then succeeds   aquick     a coroutine that waits
+doomed     fails until it is dead       charge     writes an effect in its own transaction,
+dropped    gives up on purpose                     and enqueues a receipt in the same
+poison     ends its process each time
 """
 
 from __future__ import annotations

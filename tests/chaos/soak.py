@@ -50,12 +50,18 @@ def soak(name: str, options: argparse.Namespace) -> int:
         stage.close()
     path = options.out / f"soak_{name}.json"
     path.write_text(json.dumps(report, indent=2) + "\n")
-    print(f"{name}: {report['jobs']} jobs, {sum(report['faults'].values())} faults, "
-          f"{report['lost']} lost, {report['violations']} violations; {path}")  # fmt: skip
-    for told in report["told"]:
-        print(f"  {told}")
+    faults = sum(report["faults"].values())
+    summary = f"{name}: {report['jobs']} jobs, {faults} faults, {report['lost']} lost"
+    summary += f", {report['violations']} violations; {path}"
+    lines = [
+        summary,
+        *(f"  {told}" for told in report["told"]),
+    ]
     if report["violations"]:
-        print(f"  the ledger and the logs are kept in {folder}")
+        lines.append(f"  the ledger and the logs are kept in {folder}")
+    sys.stdout.write("\n".join([*lines, ""]))
+    sys.stdout.flush()
+    if report["violations"]:
         return 1
     shutil.rmtree(folder, ignore_errors=True)  # SQLite takes its own files away meanwhile
     return 0

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from turnout.testing.chaos.checker import Checker, check_effects, recovery
+from turnout.testing.chaos.checker import Checker, check_effects
+from turnout.testing.chaos.recovery import recovery
 from turnout.testing.chaos.schedule import draw
 from turnout.testing.chaos.stories import End, read
 

@@ -17,8 +17,8 @@ from turnout.identity import host, is_alive
 from turnout.job import WorkerInfo
 from turnout.store.protocol import HearsOrders
 from turnout.worker.board import Stage
-from turnout.worker.memory import rss
 from turnout.worker.clock import StoreClock
+from turnout.worker.memory import rss
 from turnout.worker.upkeep import Chore, Upkeep
 
 if TYPE_CHECKING:

@@ -17,7 +17,6 @@ beginning of the first and of the second. A graceful stop explains only runs tha
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import Counter, defaultdict
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -28,7 +27,7 @@ from turnout.job import State
 from turnout.store.protocol import POISON
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping
 
     from turnout.testing.chaos.stories import End, Fault, Run, Settle, Story, Tale
 
@@ -45,8 +44,12 @@ class Verdict(msgspec.Struct):
     states: Counter[str] = msgspec.field(default_factory=Counter)
     lost: list[str] = []
     violations: list[str] = []
-    doubled: Counter[str] = msgspec.field(default_factory=Counter)  # runs that had come to a good end and were run again
-    interrupted: Counter[str] = msgspec.field(default_factory=Counter)  # runs that had not, and were run again
+    doubled: Counter[str] = msgspec.field(
+        default_factory=Counter
+    )  # runs that had come to a good end and were run again
+    interrupted: Counter[str] = msgspec.field(
+        default_factory=Counter
+    )  # runs that had not, and were run again
     forgotten: int = 0  # outcomes of its last second that a crashed server had confirmed
     void: int = 0  # late outcomes that the store refused
     quarantined: int = 0
@@ -166,10 +169,8 @@ class Checker:
         self._check_gaps(story)
         for earlier, later in pairwise(story.runs):
             if later.attempt < earlier.attempt and not self._why(earlier, later):
-                self._wrong(
-                    story, f"attempt {later.attempt} began after attempt {earlier.attempt}"
-                )
-        for earlier, later in _repeats(story):
+                self._wrong(story, f"attempt {later.attempt} began after attempt {earlier.attempt}")
+        for earlier, later in repeats(story):
             self._judge_repeat(story, earlier, later)
         self._check_nothing_after_the_end(story)
 
@@ -236,8 +237,7 @@ class Checker:
     def _touched(self, pid: int, at: float) -> bool:
         """Tell whether a fault hit this process, or everybody, not long before."""
         return any(
-            (pid in fault.pids or not fault.pids)
-            and fault.began <= at <= fault.ended + self._slack
+            (pid in fault.pids or not fault.pids) and fault.began <= at <= fault.ended + self._slack
             for fault in self._tale.faults
         )
 
@@ -255,7 +255,7 @@ class Checker:
                     self._wrong(other, f"ran beside job {one.job} of the same unique key")
 
 
-def _repeats(story: Story) -> Iterator[tuple[Run, Run]]:
+def repeats(story: Story) -> Iterator[tuple[Run, Run]]:
     """Yield each run that has the attempt of one before, after the last of those."""
     last: dict[int, Run] = {}
     for run in story.runs:
@@ -271,41 +271,6 @@ def _valid_span(story: Story) -> tuple[float, float, Story] | None:
             same = (run.pid, run.attempt) == (settle.pid, settle.attempt)
             if same and run.ended is not None and settle.state in _FINAL:
                 return run.started, run.ended, story
-    return None
-
-
-def recovery(tale: Tale) -> dict[str, float]:
-    """Return the worst time by kind of fault until work went on, in seconds.
-
-    After the end of a process: until each job that ran in it runs again. After a fault that was
-    everybody's: from its end until any job came to its end.
-    """
-    worst: dict[str, float] = {}
-    for fault in tale.faults:
-        seconds = _until_any(tale.ends, fault.ended) if not fault.pids else None
-        if seconds is not None:
-            worst[fault.kind] = max(worst.get(fault.kind, 0.0), seconds)
-    for story in tale.stories.values():
-        for earlier, later in _repeats(story):
-            fault = _ender(tale.faults, earlier, later)
-            if fault is not None:
-                seconds = later.started - fault.began
-                worst[fault.kind] = max(worst.get(fault.kind, 0.0), seconds)
-    return {kind: round(seconds, 3) for kind, seconds in sorted(worst.items())}
-
-
-def _until_any(ends: Sequence[float], since: float) -> float | None:
-    at = bisect_left(ends, since)
-    return ends[at] - since if at < len(ends) else None
-
-
-def _ender(faults: Sequence[Fault], earlier: Run, later: Run) -> Fault | None:
-    """Return the fault that ended a run: it was under way when its process was hit."""
-    for fault in faults:
-        if earlier.pid not in fault.pids or earlier.how == "ok" or fault.kind in GRACEFUL:
-            continue
-        if earlier.started <= fault.began <= later.started:
-            return fault
     return None
 
 

@@ -21,6 +21,7 @@ from turnout.testing.chaos.ledger import EVERYBODY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
     from turnout.testing.chaos.ledger import Ledger
     from turnout.testing.chaos.schedule import Planned
 
@@ -229,7 +230,7 @@ def _signal(pid: int, number: int) -> None:
 
 
 def memory(pid: int) -> int | None:
-    """Return the bytes of memory that a process has to itself and in share; None when it is gone."""
+    """Return the resident bytes of a process; None when it is gone."""
     try:
         pages = Path(f"/proc/{pid}/statm").read_text("ascii").split()[1]
     except OSError:

@@ -39,9 +39,7 @@ def draw(
     plan: list[Planned] = []
     at = rng.uniform(*every)
     while at < minutes * 60 and kinds:
-        kind = (
-            first.pop() if first else rng.choices(kinds, [weights[kind] for kind in kinds])[0]
-        )
+        kind = first.pop() if first else rng.choices(kinds, [weights[kind] for kind in kinds])[0]
         plan.append(Planned(at, kind, rng.uniform(0.2, 1.0) * longest, rng.random()))
         at += rng.uniform(*every)
     return plan
