@@ -3,7 +3,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-fast test-all check bench fmt clean
+.PHONY: help env demo test test-fast test-all check bench soak fmt clean
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -80,6 +80,13 @@ check: $(READY) ## format, lint, types, house and fast tests: what must hold bef
 
 bench: $(READY) ## measure; results go to benchmarks/results as JSON
 	$(BIN)/python benchmarks/run.py
+
+MINUTES ?= 10
+STORE ?= all
+SEED ?= 1
+
+soak: $(READY) ## put workers under faults: MINUTES=60 STORE=sqlite SEED=1; reports go to benchmarks/results
+	$(BIN)/python tests/chaos/soak.py $(STORE) --minutes $(MINUTES) --seed $(SEED)
 
 fmt: $(READY) ## format the code and fix what can be fixed
 	$(BIN)/ruff format .

@@ -230,3 +230,25 @@ def test_a_job_that_finished_although_cancelled_has_succeeded(store):
     settle(store, succeeded(job))
     assert state_of(store, 1) is State.SUCCEEDED
     assert not known(store, 1).cancel_requested
+
+
+@pytest.mark.parametrize("how", ["retried", "succeeded", "dead"])
+def test_a_job_that_went_back_and_came_again_is_settled_beside_a_mate_of_its_first_lease(
+    store, how
+):
+    mate, first = running(store, new_job(1), new_job(2))
+    settle(store, Outcome.released(first, T))
+    [again] = lease(store)
+    assert numbers([again]) == [2]
+    assert again.fence != first.fence
+    outcome = {
+        "retried": retried(again, run_at=T + HOUR),
+        "succeeded": succeeded(again, result="1"),
+        "dead": ended(again, State.DEAD),
+    }[how]
+    assert sorted(settle(store, succeeded(mate), outcome)) == [1, 2]
+    expected = {"retried": State.QUEUED, "succeeded": State.SUCCEEDED, "dead": State.DEAD}
+    assert (state_of(store, 1), state_of(store, 2)) == (State.SUCCEEDED, expected[how])
+    now = stats(store)
+    assert (now.running, now.ready, now.scheduled) == (0, 0, int(how == "retried"))
+    assert (now.succeeded, now.dead) == (1 + (how == "succeeded"), int(how == "dead"))

@@ -22,6 +22,7 @@ from turnout import (
     CurrentJob,
     Isolate,
     JobTimeout,
+    Retry,
     Turnout,
     current_job,
     discard_on,
@@ -106,6 +107,13 @@ def _steady(jobs: Turnout, ledger: Ledger) -> None:
                 raise Cancel("it was asked to stop")
             time.sleep(0.01)
         ledger.write("end", name, os.getpid(), "lost" if job.lost else "held")
+
+    @jobs.task(name="late")
+    def late(name: str, seconds: float) -> None:
+        """Fail once, and ask for the next attempt that much later."""
+        ledger.write("start", name, os.getpid(), time.monotonic())
+        if current_job().attempt == 1:
+            raise Retry(after=seconds)
 
     @jobs.task(name="mute")
     def mute(name: str) -> None:

@@ -4,6 +4,7 @@
     away       open connections are reset and new ones refused, as by a server that is down
     silent     bytes are swallowed both ways and nothing is closed, as by a cable that was pulled
 
+With a `delay`, whatever passes does so that many seconds late, each way.
 `lose_reply` lets the server do what the client asked for next, and cuts the line at its first
 answer: the client cannot know whether its commit took place.
 """
@@ -48,6 +49,7 @@ class Proxy:
         self.url = urlunsplit(parts._replace(netloc=f"{user}{at}127.0.0.1:{self.port}"))
         self.mode: Literal["passing", "away", "silent"] = "passing"
         self.lost_replies = 0
+        self.delay = 0.0
         self._links: set[Link] = set()
         self._lock = threading.Lock()
         self._closing = False
@@ -124,6 +126,8 @@ class Proxy:
             while data := source.recv(_CHUNK):
                 if self.mode == "silent":
                     continue
+                if self.delay:
+                    threading.Event().wait(self.delay)
                 if answers and link.doomed:
                     self.lost_replies += 1
                     break

@@ -17,6 +17,7 @@ from turnout.identity import host, is_alive
 from turnout.job import WorkerInfo
 from turnout.store.protocol import HearsOrders
 from turnout.worker.board import Stage
+from turnout.worker.clock import StoreClock
 from turnout.worker.memory import rss
 from turnout.worker.upkeep import Chore, Upkeep
 
@@ -52,6 +53,7 @@ class Chores:
         self._seen = 0.0  # monotonic: the store answered a heartbeat
         self._rss: int | None = None
         self._weighed = 0.0
+        self._clock = StoreClock(app)
         crew.renew = self._renew
         crew.interrupt = lambda: app.store.wake(self.info())
 
@@ -89,15 +91,23 @@ class Chores:
             on_crash=self._on_crash,
         )
 
+    def open(self) -> None:
+        """Open the first epoch, and learn the store's time before any job runs by it."""
+        self.heartbeat()
+        for worker in self._app.store.workers():
+            self._clock.learn(worker, self._options.dead_after)
+
     def heartbeat(self) -> None:
         """Renew the epoch, and carry out what comes back."""
         self._weigh()
         crew, info = self._crew, self.info()
+        asked = time.monotonic()
         orders = self._app.store.heartbeat(info, ttl=self._options.dead_after)
         self._seen = time.monotonic()
         if orders.lost:
             crew.lose(info.epoch)  # which opens the next one, by this very function
             return
+        self._clock.beat(info.epoch, asked)
         crew.is_open = crew.epoch == info.epoch
         for job_id in orders.gone:
             job = crew.running.get(job_id)
@@ -144,12 +154,14 @@ class Chores:
 
     def goodbye(self) -> None:
         """End the epoch: what is still held goes back, and nothing settles under it any more."""
+        self._clock.release()
         self._app.store.heartbeat(self.info("stopped"), ttl=self._options.dead_after)
 
     def reap(self) -> None:
         """Take back the jobs of the dead: past their deadline, or seen dead on this machine."""
         store = self._app.store
         for worker in store.workers():
+            self._clock.learn(worker, self._options.dead_after)
             if worker.host == self._host and not is_alive(worker.pid):
                 _report(store.reap(epoch=worker.epoch))
         _report(store.reap())

@@ -239,6 +239,9 @@ class Crew:
         """Return leased jobs unrun, to their old places."""
         now = self.app.clock()
         for job in jobs:
+            self.suspects.acquit(
+                job.id
+            )  # or nothing would be leased here until it ended, elsewhere
             self.settler.add(Outcome.released(job, now))
 
     def give_back_waiting(self) -> None:
@@ -256,7 +259,8 @@ class Crew:
         log.error("this worker was taken for dead (epoch %s); its jobs went to others", epoch)
         self.suspects.take_waiting()
         for executor in self.executors.values():
-            executor.take_waiting()
+            for unrun in executor.take_waiting():
+                self.suspects.acquit(unrun.id)
         for job in list(self.running.values()):
             job.lost = True
         self.renew()

@@ -104,7 +104,7 @@ class WorkerProcess:
     def run(self) -> int:
         """Work until told to stop; return the exit code, 0 for an orderly end."""
         self.app.store.setup()
-        self._chores.heartbeat()
+        self._chores.open()
         if self._timer is not None:
             self._timer.start()
         self.crew.threads.start()

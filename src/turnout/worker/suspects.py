@@ -38,7 +38,9 @@ class Suspects:
     def pick(
         self, leased: list[LeasedJob], is_dangerous: Callable[[LeasedJob], bool]
     ) -> list[LeasedJob]:
-        """Keep the first suspect among these jobs; return the others."""
+        """Keep the first suspect among these jobs, if none is kept already; return the others."""
+        if self._waiting is not None:
+            return leased  # two trips may overlap: what is forgotten here stays leased for ever
         for at, job in enumerate(leased):
             if job.crashes >= POISON - 1 and is_dangerous(job):
                 self._waiting, self._since = job, time.monotonic()
@@ -54,7 +56,7 @@ class Suspects:
         return job
 
     def acquit(self, job_id: JobId) -> None:
-        """Note that a job ended, on trial or not."""
+        """Note that a job ended, on trial or not, or left this worker unrun."""
         if self._on_trial == job_id:
             self._on_trial = None
 

@@ -283,6 +283,7 @@ BEGIN
         IF p_others IS NOT NULL THEN
             SELECT array_agg(j) INTO v_batch FROM turnout.lease l, unnest(l.jobs) j
                 WHERE l.fence = ANY (p_fences)
+                AND j.id = ANY (l.ids) -- jobs that left a lease stand in it till all have left
                 AND j.id IN (SELECT (o ->> 'id')::uuid FROM jsonb_array_elements(p_others) o);
             PERFORM turnout.conclude_1(v_batch, p_others, 'running', v_name, v_now);
         END IF;

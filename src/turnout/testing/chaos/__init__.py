@@ -1,0 +1,12 @@
+"""Workers under faults: break them by a seeded plan, and check what became of every job.
+
+schedule.py   seed -> faults, each with its moment, length and victim        (pure)
+fleet.py      supervisors as processes, and what is done to them
+worker.py     one such supervisor: the application, with every attempt noted
+ledger.py     what happened, one appended line each, surviving any kill
+stories.py    a ledger's lines, put together job by job                      (pure)
+checker.py    stories + final states + faults -> a verdict                   (pure)
+staging.py    `turnout chaos`: all of it against a store that is in use
+"""
+
+from __future__ import annotations

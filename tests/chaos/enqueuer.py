@@ -1,0 +1,88 @@
+"""Enqueues jobs until it is ended: `enqueuer.py JSON`. Notes each that the store has accepted.
+
+An enqueue that failed is repeated with the same id, until the store takes it: a lost reply must
+not make a second job.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from chaos.shop import KEYS, draw_kind, make_app
+from turnout import Turnout
+from turnout.errors import StoreError
+from turnout.task import PreparedJob
+from turnout.testing.chaos.ledger import Ledger
+
+
+class Enqueuer:
+    """One process that enqueues `rate` jobs a second, if the store lets it."""
+
+    def __init__(self, app: Turnout, ledger: Ledger, seed: int, rate: float) -> None:
+        self.app = app
+        self.ledger = ledger
+        self.rng = random.Random(seed)
+        self.pause = 1.0 / rate
+        self.over = threading.Event()
+
+    def run(self) -> None:
+        self.app.store.setup()
+        due = time.monotonic()
+        while not self.over.is_set():
+            self._enqueue()
+            due = max(due + self.pause, time.monotonic() - 1.0)  # what was missed is missed
+            self.over.wait(max(due - time.monotonic(), 0))
+
+    def _enqueue(self) -> None:
+        transactions = "charge" in self.app.tasks
+        if self.rng.random() < 0.05:
+            kinds = [draw_kind(self.rng, transactions=transactions) for _ in range(20)]
+        else:
+            kinds = [draw_kind(self.rng, transactions=transactions)]
+        prepared = [self._prepare(kind) for kind in kinds]
+        handles = self._until_accepted([one for one, _ in prepared])
+        for handle, (_, key) in zip(handles, prepared, strict=True):
+            if handle.enqueued:
+                self.ledger.write("accepted", handle.id, handle.task, key)
+
+    def _prepare(self, kind: str) -> tuple[PreparedJob[Any], str]:
+        task: Any = self.app.tasks[kind]
+        n = self.rng.randrange(10**9)
+        if kind == "once":
+            key = n % KEYS
+            return task.prepare(key), f"once-{key}"
+        if kind == "later":
+            return task.using(delay=self.rng.uniform(0.2, 2.0)).prepare(n), ""
+        priority = self.rng.choice((0, 0, 0, 5, -5))
+        return task.using(priority=priority).prepare(n), ""
+
+    def _until_accepted(self, prepared: list[PreparedJob[Any]]) -> list[Any]:
+        while True:
+            try:
+                return self.app.enqueue_many(prepared)
+            except StoreError:
+                if self.over.wait(0.05):
+                    return []
+
+
+def main(text: str) -> None:
+    options = json.loads(text)
+    ledger = Ledger(Path(options["ledger"]))
+    app = make_app(options["url"], ledger, keep=options["keep"])
+    enqueuer = Enqueuer(app, ledger, options["seed"], options["rate"])
+    signal.signal(signal.SIGTERM, lambda *_: enqueuer.over.set())
+    enqueuer.run()
+    app.close()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,134 @@
+"""The application under faults: jobs of every kind. Each is noted by the ledger's middleware.
+
+quick      does nothing                 once       holds a unique key until it finishes
+slow       takes a while                later      enqueued with a delay
+flaky      fails twice, then succeeds   aquick     a coroutine that waits
+doomed     fails until it is dead       charge     writes an effect in its own transaction,
+dropped    gives up on purpose                     and enqueues a receipt in the same
+poison     ends its process each time
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import time
+from pathlib import Path
+
+from turnout import Discard, Turnout, current_job, exactly
+from turnout.testing.chaos.ledger import Ledger
+
+EFFECTS = "chaos_effect"
+KEYS = 20  # that the unique jobs share
+KINDS = {
+    "quick": {"succeeded"},
+    "slow": {"succeeded"},
+    "flaky": {"succeeded"},
+    "doomed": {"dead"},
+    "dropped": {"discarded"},
+    "poison": {"dead"},
+    "once": {"succeeded"},
+    "later": {"succeeded"},
+    "aquick": {"succeeded"},
+    "charge": {"succeeded"},
+    "receipt": {"succeeded"},
+}
+"""Kind -> the final states that its jobs may reach; dead by quarantine apart."""
+
+WEIGHTS = {
+    "quick": 40, "slow": 6, "flaky": 8, "doomed": 3, "dropped": 3, "once": 10, "later": 8,
+    "aquick": 12, "charge": 10, "poison": 0.1,
+}  # fmt: skip
+WITHOUT_TRANSACTIONS = {"charge", "receipt"}
+
+
+def make_app(url: str, ledger: Ledger, *, keep: float = 3600.0) -> Turnout:
+    """Return the application over a store."""
+    jobs = Turnout(url, keep=keep)
+    _steady(jobs)
+    _failing(jobs, ledger)
+    if not url.startswith("redis"):
+        _transactional(jobs)
+    return jobs
+
+
+def _steady(jobs: Turnout) -> None:
+    @jobs.task(name="quick")
+    def quick(n: int) -> None:
+        del n
+
+    @jobs.task(name="slow")
+    def slow(n: int) -> None:
+        time.sleep(random.Random(n).uniform(0.1, 0.8))
+
+    @jobs.task(name="once", unique=True)
+    def once(key: int) -> None:
+        del key
+        time.sleep(0.02)
+
+    @jobs.task(name="later")
+    def later(n: int) -> None:
+        del n
+
+    @jobs.task(name="aquick", queue="async")
+    async def aquick(n: int) -> None:
+        await asyncio.sleep(random.Random(n).uniform(0.0, 0.1))
+
+
+def _failing(jobs: Turnout, ledger: Ledger) -> None:
+    @jobs.task(name="flaky", attempts=3, wait=exactly(0.1))
+    def flaky(n: int) -> None:
+        if current_job().attempt < 3:
+            msg = f"{n} is not there yet"
+            raise ConnectionError(msg)
+
+    @jobs.task(name="doomed", attempts=2, wait=exactly(0.1))
+    def doomed(n: int) -> None:
+        raise ValueError(n)
+
+    @jobs.task(name="dropped")
+    def dropped(n: int) -> None:
+        raise Discard(f"nobody needs {n}")
+
+    @jobs.task(name="poison", queue="poison")
+    def poison(n: int) -> None:
+        ledger.fault("poison", [os.getpid()], time.monotonic())
+        os._exit(n % 3)
+
+
+def _transactional(jobs: Turnout) -> None:
+    @jobs.task(name="receipt")
+    def receipt(order: str) -> None:
+        del order
+
+    # A broken connection must not use up the attempts: that a commit is lost is the rig's doing.
+    @jobs.task(name="charge", transactional=True, attempts=200, wait=exactly(0.1))
+    def charge(n: int) -> None:
+        del n
+        job = current_job()
+        sent = receipt.enqueue(job.id)
+        cursor = job.connection.cursor()
+        cursor.execute(f"INSERT INTO {EFFECTS} (job, receipt) VALUES ('{job.id}', '{sent.id}')")
+        cursor.close()
+
+
+def draw_kind(rng: random.Random, *, transactions: bool) -> str:
+    """Return the kind of the next job."""
+    kinds = [kind for kind in WEIGHTS if transactions or kind not in WITHOUT_TRANSACTIONS]
+    return rng.choices(kinds, [WEIGHTS[kind] for kind in kinds])[0]
+
+
+def app_file(folder: Path, url: str, keep: float) -> Path:
+    """Write the module by which a worker finds this application; return its path."""
+    path = folder / "chaos_shop.py"
+    lines = [
+        "import sys",
+        f"sys.path.insert(0, {str(Path(__file__).parents[1])!r})",
+        "from pathlib import Path",
+        "from chaos.shop import make_app",
+        "from turnout.testing.chaos.ledger import Ledger",
+        f"jobs = make_app({url!r}, Ledger(Path({str(folder / 'ledger')!r})), keep={keep})",
+    ]
+    path.write_text("\n".join(lines))
+    return path

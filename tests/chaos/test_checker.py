@@ -1,0 +1,242 @@
+"""The checker against ledgers made by hand: each breaks one rule, and it must say so."""
+
+from __future__ import annotations
+
+import pytest
+
+from turnout.testing.chaos.checker import Checker, check_effects
+from turnout.testing.chaos.recovery import recovery
+from turnout.testing.chaos.schedule import draw
+from turnout.testing.chaos.stories import End, read
+
+KINDS = {"quick": {"succeeded"}, "doomed": {"dead"}, "once": {"succeeded"}}
+GOOD = """
+1.0 accepted 9 a quick
+1.1 start 50 a 1 700
+1.2 end 50 a 1 700 ok
+1.3 settled 50 a 1 succeeded
+"""
+SUCCEEDED = {"a": End("succeeded", 1)}
+
+
+def judge(text, ends=None, **options):
+    tale = read(line.split() for line in text.strip().splitlines())
+    given = SUCCEEDED if ends is None else ends
+    return Checker(tale, given, kinds=KINDS, slack=2.0, **options).check()
+
+
+def wrong(text, ends=None, **options):
+    """Return the one violation of a ledger."""
+    [what] = judge(text, ends, **options).violations
+    return what
+
+
+def test_a_good_ledger_is_good():
+    verdict = judge(GOOD)
+    assert (verdict.violations, verdict.lost, verdict.jobs, verdict.runs) == ([], [], 1, 1)
+    assert verdict.states == {"succeeded": 1}
+
+
+def test_an_accepted_job_that_is_nowhere_is_lost():
+    verdict = judge("1.0 accepted 9 a quick", {})
+    assert verdict.lost == ["a"]
+    assert "lost: gone" in verdict.violations[0]
+
+
+@pytest.mark.parametrize("state", ["queued", "running"])
+def test_an_accepted_job_that_is_not_final_is_lost(state):
+    assert f"still {state}" in wrong("1.0 accepted 9 a quick", {"a": End(state)})
+
+
+def test_a_job_that_ran_and_is_nowhere_is_lost_though_nobody_told_of_its_enqueue():
+    assert "lost" in wrong("1.1 start 50 a 1 700", {})
+
+
+def test_a_job_must_end_as_its_kind_does():
+    text = GOOD.replace("succeeded", "dead")
+    assert "expected succeeded" in wrong(text, {"a": End("dead", 1)})
+    text = GOOD.replace("quick", "doomed")
+    assert "expected dead" in wrong(text)
+
+
+def test_a_success_needs_a_run_that_came_to_its_end():
+    assert "never came to its end" in wrong(GOOD.replace("700 ok", "700 ValueError"))
+    assert "never came to its end" in wrong(GOOD, {"a": End("succeeded", 2)})
+
+
+def test_a_quarantine_needs_as_many_faults_as_it_has_crashes():
+    runs = "1.0 accepted 9 a quick\n1.1 start 50 a 1 700"
+    dead = {"a": End("dead", 0, crashes=3)}
+    kill = "1.2 fault 1 0.0 kill {}"
+    assert "0 faults were made" in wrong(runs, dead)
+    text = "\n".join([runs, *(kill.format(pid) for pid in (50, 51, 52))])
+    verdict = judge(text, dead)
+    assert (verdict.violations, verdict.quarantined) == ([], 1)
+
+
+def test_one_attempt_is_settled_once():
+    assert "settled twice" in wrong(GOOD + "1.4 settled 51 a 1 succeeded")
+
+
+def test_a_retry_and_an_end_of_one_attempt_are_two_settles():
+    text = GOOD.replace("1.3 settled", "1.25 settled 51 a 1 retried\n1.3 settled")
+    assert "settled twice" in wrong(text)
+
+
+def test_a_snoozed_attempt_may_be_settled_again():
+    text = GOOD.replace("1.3 settled", "1.05 settled 50 a 1 snoozed\n1.3 settled")
+    assert judge(text).violations == []
+
+
+def test_a_crashed_server_may_forget_one_settle_if_it_says_so():
+    text = GOOD + "1.35 fault 1 0.5 server *\n1.8 start 51 a 1 701\n1.9 end 51 a 1 701 ok\n"
+    text += "2.0 settled 51 a 1 succeeded\n"
+    assert "settled twice" in wrong(text)
+    verdict = judge(text, forgets=("server",))
+    assert (verdict.violations, verdict.forgotten) == ([], 1)
+    thrice = text + "2.1 settled 52 a 1 succeeded"
+    assert "settled twice" in wrong(thrice, forgets=("server",))
+
+
+def test_a_settle_long_before_the_crash_may_not_be_forgotten():
+    text = GOOD + "5.0 fault 1 0.5 server *\n5.8 start 51 a 1 701\n5.9 end 51 a 1 701 ok\n"
+    text += "6.0 settled 51 a 1 succeeded\n"
+    assert "settled twice" in wrong(text, forgets=("server",))
+
+
+def test_nothing_is_settled_after_the_end():
+    text = GOOD + "1.4 start 51 a 2 701\n1.5 end 51 a 2 701 ok\n1.6 settled 51 a 2 succeeded"
+    told = judge(text, {"a": End("succeeded", 2)}).violations
+    assert any("settled after the end" in what for what in told)
+    assert any("after its end" in what for what in told)
+
+
+def test_the_store_and_the_settle_agree():
+    text = GOOD.replace("quick", "other")
+    assert "the store says dead" in wrong(text, {"a": End("dead", 1)})
+
+
+def test_settles_do_not_go_back():
+    text = (
+        "1.0 accepted 9 a quick\n1.1 start 50 a 1 700\n1.15 end 50 a 1 700 ValueError\n"
+        "1.2 start 50 a 2 701\n1.3 end 50 a 2 701 ok\n1.4 settled 50 a 2 succeeded\n"
+        "1.5 settled 50 a 1 retried\n"
+    )
+    told = judge(text, {"a": End("succeeded", 2)}).violations
+    assert any("settled after 2" in what for what in told)
+
+
+def test_a_lease_starts_one_run():
+    text = GOOD + "1.35 fault 1 0.1 suspend 50\n1.36 start 50 a 1 700"
+    assert "one lease (700) started 2 runs" in wrong(text)
+
+
+def test_attempts_have_no_gaps():
+    text = GOOD.replace(" a 1 ", " a 2 ")
+    assert "attempt 2 began, and 1 never did" in wrong(text, {"a": End("succeeded", 2)})
+    settled = text + "1.05 settled 50 a 1 retried\n"
+    assert judge(settled, {"a": End("succeeded", 2)}).violations == []
+
+
+def test_attempts_do_not_go_back():
+    text = (
+        "1.0 accepted 9 a quick\n1.1 start 50 a 1 700\n1.2 end 50 a 1 700 ValueError\n"
+        "1.3 settled 50 a 1 retried\n1.4 start 51 a 2 701\n1.5 end 51 a 2 701 ok\n"
+        "1.6 start 52 a 1 699\n"
+    )
+    told = judge(text, {"a": End("succeeded", 2)}).violations
+    assert any("attempt 1 began after attempt 2" in what for what in told)
+
+
+def test_a_doubled_run_without_a_fault_is_told():
+    text = GOOD.replace("1.3", "1.35") + "1.3 start 51 a 1 701"
+    assert "no fault explains it" in wrong(text)
+
+
+@pytest.mark.parametrize(
+    ("fault", "explains"),
+    [
+        ("1.25 fault 1 0.0 kill 50", True),
+        ("1.15 fault 1 0.3 suspend 51", True),
+        ("1.25 fault 1 0.0 kill 77", False),
+        ("1.25 fault 1 0.0 terminate 50", False),
+        ("1.25 fault 1 0.0 server *", True),
+        ("9.0 fault 1 0.0 server *", False),
+    ],
+)
+def test_a_doubled_run_is_explained_by_a_fault_of_its_own_or_of_all(fault, explains):
+    text = GOOD.replace("1.3", "1.35") + f"1.3 start 51 a 1 701\n{fault}"
+    verdict = judge(text)
+    assert bool(verdict.violations) is not explains
+    assert sum(verdict.doubled.values()) == explains
+
+
+def test_a_fault_long_before_explains_nothing():
+    late = "\n".join(
+        line.replace("1.", "6.", 1) for line in GOOD.replace("1.3", "1.35").strip().splitlines()
+    )
+    assert "no fault" in wrong(f"1.0 fault 1 0.1 server *\n{late}\n6.3 start 51 a 1 701")
+
+
+def test_a_graceful_stop_explains_a_run_that_it_cut_short():
+    text = (
+        "1.0 accepted 9 a quick\n1.1 start 50 a 1 700\n1.2 fault 1 0.0 roll 50\n"
+        "1.3 end 50 a 1 700 CancelledError\n1.4 start 51 a 1 701\n1.5 end 51 a 1 701 ok\n"
+        "1.6 settled 51 a 1 succeeded\n"
+    )
+    verdict = judge(text)
+    assert (verdict.violations, verdict.interrupted) == ([], {"roll": 1})
+
+
+def test_the_window_is_how_old_a_finished_run_was_when_it_was_hit():
+    text = GOOD.replace("1.3", "1.35") + "1.29 fault 1 0.0 kill 50\n1.3 start 51 a 1 701"
+    assert judge(text).window == pytest.approx(0.09)
+
+
+def test_a_run_that_begins_after_the_end_needs_a_suspension():
+    text = GOOD + "1.0 fault 1 1.0 suspend 60\n1.9 start 60 a 1 699\n"
+    assert judge(text).violations == []
+    told = judge(text.replace("suspend 60", "suspend 61")).violations
+    assert any("0.600 s after its end" in what for what in told)
+
+
+def test_jobs_of_one_key_do_not_run_at_once():
+    one = "1.0 accepted 9 a once k\n1.1 start 50 a 1 700\n1.5 end 50 a 1 700 ok\n"
+    one += "1.6 settled 50 a 1 succeeded\n"
+    other = "1.05 accepted 9 b once k\n{} start 51 b 1 701\n{} end 51 b 1 701 ok\n"
+    other += "2.6 settled 51 b 1 succeeded\n"
+    ends = {"a": End("succeeded", 1), "b": End("succeeded", 1)}
+    assert judge(one + other.format("1.7", "1.8"), ends).violations == []
+    assert "ran beside job a" in wrong(one + other.format("1.4", "1.8"), ends)
+
+
+def test_effects_are_there_once_if_the_job_succeeded():
+    tale = read(line.split() for line in GOOD.replace("quick", "charge").strip().splitlines())
+    assert check_effects(tale, SUCCEEDED, {"a": 1}) == []
+    assert "0 times" in check_effects(tale, SUCCEEDED, {})[0]
+    assert "2 times" in check_effects(tale, SUCCEEDED, {"a": 2})[0]
+    assert "1 times" in check_effects(tale, {"a": End("dead", 1)}, {"a": 1})[0]
+    assert "unknown" in check_effects(tale, SUCCEEDED, {"a": 1, "b": 1})[0]
+
+
+def test_a_line_that_is_none_is_refused():
+    with pytest.raises(ValueError, match="no line 'begin'"):
+        read([["1.0", "begin", "5", "a"]])
+
+
+def test_recovery_is_measured_from_the_fault_to_the_work():
+    text = (
+        "1.0 start 50 a 1 700\n1.5 fault 1 0.0 kill 50\n2.25 start 51 a 1 701\n"
+        "3.0 fault 1 1.0 server *\n4.5 end 51 a 1 701 ok\n"
+    )
+    tale = read(line.split() for line in text.splitlines())
+    assert recovery(tale) == {"kill": 0.75, "server": 0.5}
+
+
+def test_a_plan_follows_from_its_seed_and_has_each_kind():
+    weights = {"kill": 1.0, "suspend": 1.0, "roll": 0.5, "never": 0.0}
+    plan = draw(7, 1.0, weights)
+    assert plan == draw(7, 1.0, weights)
+    assert plan != draw(8, 1.0, weights)
+    assert {planned.kind for planned in plan} == {"kill", "suspend", "roll"}
+    assert all(0 <= planned.at < 60 for planned in plan)
