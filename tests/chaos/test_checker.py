@@ -116,14 +116,13 @@ def test_the_store_and_the_settle_agree():
     assert "the store says dead" in wrong(text, {"a": End("dead", 1)})
 
 
-def test_settles_do_not_go_back():
+def test_the_line_of_a_settle_may_be_late():
     text = (
         "1.0 accepted 9 a quick\n1.1 start 50 a 1 700\n1.15 end 50 a 1 700 ValueError\n"
-        "1.2 start 50 a 2 701\n1.3 end 50 a 2 701 ok\n1.4 settled 50 a 2 succeeded\n"
+        "1.2 start 51 a 2 701\n1.3 end 51 a 2 701 ok\n1.4 settled 51 a 2 succeeded\n"
         "1.5 settled 50 a 1 retried\n"
     )
-    told = judge(text, {"a": End("succeeded", 2)}).violations
-    assert any("settled after 2" in what for what in told)
+    assert judge(text, {"a": End("succeeded", 2)}).violations == []
 
 
 def test_a_lease_starts_one_run():
