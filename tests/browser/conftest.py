@@ -34,9 +34,11 @@ def chromium() -> str:
     return found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def launched():
-    """The browser, started once."""
+    """The browser, started once a file: its driver keeps an event loop running in this thread,
+    and nobody else could run one of theirs before it has ended.
+    """
     path = chromium()
     playwright = pytest.importorskip("playwright.sync_api")
     options = ["--no-sandbox"] if os.getuid() == 0 else []
