@@ -99,7 +99,13 @@ def test_probes_are_answered_through_a_restart_at_a_path_too(sqlite_rig):
         line.close()
         return codes[-1] == 200
 
-    wait_until(lambda: path.exists() and ask(), "ready")
+    def answers() -> bool:
+        try:
+            return ask()
+        except OSError:  # bound, and not listening yet
+            return False
+
+    wait_until(answers, "ready")
     codes.clear()
     worker.signal(signal.SIGUSR2)
     wait_until(lambda: ask() and worker.log.count("worker processes are at work") == 2, timeout=30)
