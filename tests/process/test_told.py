@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import signal
@@ -82,35 +81,6 @@ def test_probes_tell_live_ready_and_draining(sqlite_rig):
     assert rig.until(job).state is State.SUCCEEDED
     with pytest.raises(OSError, match=r"[Rr]efused"):
         probe("/live")
-
-
-def test_probes_are_answered_through_a_restart_at_a_path_too(sqlite_rig):
-    rig = sqlite_rig
-    path = rig.folder / "health.sock"
-    worker = rig.start_cli("--health", str(path), "--threads", "2")
-    codes = []
-
-    def ask() -> bool:
-        line = http.client.HTTPConnection("localhost", timeout=10)
-        line.sock = socket.socket(socket.AF_UNIX)
-        line.sock.connect(str(path))
-        line.request("GET", "/ready")
-        codes.append(line.getresponse().status)
-        line.close()
-        return codes[-1] == 200
-
-    def answers() -> bool:
-        try:
-            return ask()
-        except OSError:  # bound, and not listening yet
-            return False
-
-    wait_until(answers, "ready")
-    codes.clear()
-    worker.signal(signal.SIGUSR2)
-    wait_until(lambda: ask() and worker.log.count("worker processes are at work") == 2, timeout=30)
-    assert set(codes) == {200}, "no probe failed meanwhile"
-    assert worker.stop() == 0
 
 
 def test_a_place_for_probes_that_cannot_be_had_is_refused_at_once(sqlite_rig):
