@@ -216,16 +216,21 @@ class Crew:
 
     def end(self, outcome: Outcome, plan: Plan) -> None:
         """Note that an attempt ended, and let its outcome travel."""
-        self.running.pop(outcome.job.id, None)
         took = outcome.finished_at - outcome.started_at
         plan.took(took)
         self.fetcher.took(took)
         if self.redelivery is not None and self._runs_again(outcome):
+            self.running.pop(outcome.job.id, None)
             self._distribute([outcome.job])
         elif outcome.settled:
+            self.running.pop(outcome.job.id, None)
             self.settler.confirm([outcome], Exchanged([outcome.job.id], []))
         else:
+            # In this order: who stops looks at what runs first, and then at what waits here.
             self.settler.add(outcome)
+            held = self.running.get(outcome.job.id)
+            if held is not None and held.leased.fence == outcome.job.fence:  # or it is here again
+                self.running.pop(outcome.job.id, None)
         if self.suspects:
             self.suspects.acquit(outcome.job.id)
 

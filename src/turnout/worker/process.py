@@ -275,8 +275,7 @@ class WorkerProcess:
         if crew.children is not None:  # first: nothing may run on under an epoch that is over
             crew.children.close()
         try:
-            if len(crew.settler):
-                self._flush()
+            self._flush()  # also when nothing waits: a trip under way must not be overtaken
             for job in list(crew.running.values()):
                 job.lost = True
             self._chores.goodbye()
