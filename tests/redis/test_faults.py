@@ -221,6 +221,23 @@ def test_a_replica_says_that_it_is_one(mortal, opened):
         opened(replica.url).enqueue([new_job(1)])
 
 
+def test_a_promoted_replica_carries_on_with_leases_and_fences(mortal, opened):
+    primary = mortal()
+    replica = mortal("--replicaof", "127.0.0.1", str(primary.port))
+    store, other = opened(primary.url), opened(replica.url)
+    first, _second = hold(store, 1, 2)
+    store.enqueue([new_job(3)])
+    with store._lend() as link:
+        wait_until(lambda: link.run("WAIT", "1", "1000") == 1, "the replica has all", timeout=20)
+    primary.kill()
+    with other._lend() as link:
+        link.run("REPLICAOF", "NO", "ONE")
+    assert other.exchange("e1", [succeeded(first)], None).settled
+    states = [state_of(other, n) for n in (1, 2, 3)]
+    assert states == [State.SUCCEEDED, State.RUNNING, State.QUEUED]
+    assert numbers(other.exchange("e1", [], want()).leased) == [3]
+
+
 def test_a_wrong_password_is_a_fault_of_the_url(mortal, opened):
     server = mortal("--requirepass", "right")
     with pytest.raises(ConfigError, match="password"):
