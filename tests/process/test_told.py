@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import signal
 import socket
+import threading
 import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import pytest
 
@@ -81,6 +85,38 @@ def test_probes_tell_live_ready_and_draining(sqlite_rig):
     assert rig.until(job).state is State.SUCCEEDED
     with pytest.raises(OSError, match=r"[Rr]efused"):
         probe("/live")
+
+
+def test_probes_are_answered_through_a_restart_at_a_path_too(sqlite_rig):
+    rig = sqlite_rig
+    path = rig.folder / "health.sock"
+    worker = rig.start_cli("--health", str(path), "--threads", "2")
+    over = threading.Event()
+
+    def ask() -> int:
+        with closing(http.client.HTTPConnection("localhost", timeout=10)) as line:
+            line.sock = socket.socket(socket.AF_UNIX)
+            line.sock.connect(str(path))
+            line.request("GET", "/ready")
+            return line.getresponse().status
+
+    def ask_on() -> list[int]:
+        codes = []
+        while not over.is_set():
+            codes.append(ask())
+        return codes
+
+    wait_until(lambda: path.exists() and ask() == 200, "ready")
+    with ThreadPoolExecutor(4) as crowd:
+        asked = [crowd.submit(ask_on) for _ in range(4)]
+        try:
+            worker.signal(signal.SIGUSR2)
+            started = "worker processes are at work"
+            wait_until(lambda: worker.log.count(started) == 2, timeout=30)
+        finally:
+            over.set()
+    assert {code for one in asked for code in one.result()} == {200}, "no probe failed meanwhile"
+    assert worker.stop() == 0
 
 
 def test_a_place_for_probes_that_cannot_be_had_is_refused_at_once(sqlite_rig):

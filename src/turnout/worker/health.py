@@ -32,6 +32,7 @@ _LAST_PORT, _BACKLOG = 65_535, 64
 _SLOW_CLIENT = 5.0
 _MOST_CLIENTS = 32
 _LOOK = 0.5
+LEAVE = signal.SIGUSR1
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -82,15 +83,23 @@ def _is_answered(path: str) -> bool:
 
 
 def serve(line: socket.socket, board: Board, limits: Limits, parent: int) -> int:
-    """Answer probes until the parent is gone; the signals that stop the parent are not for us."""
+    """Answer probes until the parent is gone, or until `LEAVE`: then answer what was accepted.
+
+    The signals that stop the parent are not for us.
+    """
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGTSTP, signal.SIGTTIN, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
-    _Server(line, board, limits, parent).serve_forever(poll_interval=_LOOK)
+    line.setblocking(False)  # a successor listens too, and may take what we were woken for
+    server = _Server(line, board, limits, parent)
+    # shutdown() waits for the loop, which is what the signal interrupts: so in a thread of its own.
+    signal.signal(LEAVE, lambda *_: threading.Thread(target=server.shutdown).start())
+    server.serve_forever(poll_interval=_LOOK)
+    server.server_close()
     return 0
 
 
 class _Server(ThreadingHTTPServer):
-    daemon_threads = True
+    daemon_threads = False  # closing waits for those that answer; each has `_SLOW_CLIENT` seconds
 
     def __init__(self, line: socket.socket, board: Board, limits: Limits, parent: int) -> None:
         super().__init__(("", 0), _Handler, bind_and_activate=False)

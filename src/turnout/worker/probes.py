@@ -1,6 +1,7 @@
 """Keeps the process alive that answers health probes, and its socket bound over restarts.
 
-When a new image of the supervisor begins, the old process answers until the new one does.
+When a new image of the supervisor begins, the old process answers until the new one does; then it
+is asked to leave, and ends when it has answered all that it accepted.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from turnout.worker.health import Limits, bind, serve
+from turnout.worker.health import LEAVE, Limits, bind, serve
 
 if TYPE_CHECKING:
     from turnout.worker.board import Board
@@ -57,9 +58,11 @@ class Probes:
         if self.pid is None and now >= self._not_before:
             self.pid = forking.fork(self._serve)
             self._not_before = now + _PAUSE
-            if self._before is not None:
-                _end(self._before)
-                self._before = None
+            if self.pid is not None and self._before is not None:
+                with suppress(ProcessLookupError):
+                    os.kill(self._before, LEAVE)
+        if self._before is not None and _has_ended(self._before):
+            self._before = None
 
     def _serve(self, parent: int) -> int:
         return serve(self.line, self._board, self._limits, parent)
@@ -81,5 +84,5 @@ def _has_ended(pid: int) -> bool:
 
 def _end(pid: int) -> None:
     with suppress(ProcessLookupError, ChildProcessError):
-        os.kill(pid, signal.SIGKILL)  # it holds nothing
+        os.kill(pid, signal.SIGKILL)  # the supervisor itself is ending
         os.waitpid(pid, 0)
