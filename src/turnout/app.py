@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
+from functools import partial
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
@@ -175,9 +176,7 @@ class Turnout:
 
     def _record(self, jobs: list[NewJob], within: object = None) -> list[Job[Any]]:
         connection = connection_of(self) if within is None else within
-        shaped, kept = self._shaped(jobs)
-        ids = self.store.enqueue(kept, within=connection) if kept else []
-        return self._handles(jobs, shaped, ids)
+        return self.record_by(partial(self.store.enqueue, within=connection), jobs)
 
     async def _arecord(self, jobs: list[NewJob], within: object = None) -> list[Job[Any]]:
         connection = connection_of(self) if within is None else within
