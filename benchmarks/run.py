@@ -23,7 +23,17 @@ sys.path[:0] = [str(HERE), str(HERE / "peers")]
 from common import RESULTS, Figures, machine, medians  # noqa: E402 - after the path is set
 
 MEASURES = (
-    *("drain", "trace_cost", "enqueue", "latency", "waits", "imports", "depth", "order_page"),
+    *(
+        "drain",
+        "trace_cost",
+        "metrics_cost",
+        "enqueue",
+        "latency",
+        "waits",
+        "imports",
+        "depth",
+        "order_page",
+    ),
     *("isolate", "huey_sqlite"),
 )
 

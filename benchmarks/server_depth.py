@@ -62,6 +62,10 @@ def looks(url: str) -> Figures:
         "count_ms": store.count,
         "page_of_queue_ms": lambda: store.find(JobFilter(queue="other"), limit=50),
         "page_of_task_ms": lambda: store.find(JobFilter(task="other"), limit=50),
+        "page_of_no_task_ms": lambda: store.find(JobFilter(task="none"), limit=50),
+        "page_of_no_error_ms": lambda: store.find(JobFilter(error="NoSuchError"), limit=50),
+        "page_of_retrying_ms": lambda: store.find(JobFilter(view="retrying"), limit=50),
+        "page_of_later_ms": lambda: store.find(JobFilter(since=time.time() + 60), limit=50),
         "page_of_ready_ms": lambda: store.find(
             JobFilter(states=(State.QUEUED,), view="ready", queue="other"), limit=50
         ),

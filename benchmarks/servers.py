@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE)]
 
-from common import RESULTS, Figures, bench, machine, medians  # noqa: E402 - after the path is set
+from common import RESULTS, Figures, bench, machine, medians, python  # noqa: E402 - after the path is set
 
 JOBS, SINGLE, SAMPLES = 100_000, 2_000, 200
 
@@ -30,6 +30,12 @@ def once(url: str) -> Figures:
     bulk = bench("enqueue", "--url", url, "--bulk", "--jobs", JOBS)
     single = bench("enqueue", "--url", url, "--single", "--jobs", SINGLE)
     picked = bench("latency", "--url", url, "--jobs", SAMPLES)
+    figures = {"single_p50_ms": single["p50_ms"]}
+    if url.startswith("postgresql"):
+        pair = json.loads(python(str(HERE / "_paired.py"), "2400", url))
+        figures["single_ms"] = round(pair["single_ms"], 4)
+        figures["bare_commit_ms"] = round(pair["bare_commit_ms"], 4)
+        figures["single_of_bare_commit"] = round(pair["single_ms"] / pair["bare_commit_ms"], 3)
     return {
         "store": one["store"],
         "durability": one["durability"],
@@ -37,7 +43,7 @@ def once(url: str) -> Figures:
         "drain_jobs_per_s": one["jobs_per_s"],
         "two_processes_jobs_per_s": two["jobs_per_s"],
         "bulk_jobs_per_s": bulk["jobs_per_s"],
-        "single_p50_ms": single["p50_ms"],
+        **figures,
         "pick_up_p50_ms": picked["p50_ms"],
         "pick_up_p99_ms": picked["p99_ms"],
     }

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+from .buyer import Followed
 from .database import Order
 from .services import DECLINED_CARD, REFUSED_ADDRESS
 
@@ -31,6 +32,7 @@ class Evidence:
     dead: list[str]  # the tasks of those in the dead set
     faster: dict[str, float]  # how many times better the page is with jobs, by figure
     interrupted: list[str]  # keys of the charges in flight when the worker was killed
+    followed: Followed | None  # what a buyer who stayed on the page was told
 
 
 def judge(it: Evidence) -> list[Claim]:
@@ -42,6 +44,7 @@ def judge(it: Evidence) -> list[Claim]:
         killed_mid_charge(it),
         mailed_once(it),
         declined_marked(it),
+        buyer_was_told(it),
         outage_survived(it),
         rate_limit_obeyed(it),
         rest_is_done_or_dead(it),
@@ -93,6 +96,18 @@ def declined_marked(it: Evidence) -> Claim:
     states = [order.state for order in it.orders if order.card == DECLINED_CARD]
     holds = states == ["declined"] and it.jobs["discarded"] == 1
     return Claim("the declined order is marked", holds, f"its state: {', '.join(states)}")
+
+
+def buyer_was_told(it: Evidence) -> Claim:
+    seen = it.followed
+    paid = {order.id for order in it.orders if order.state == "paid"}
+    holds = seen is not None and seen.ended and seen.states[-1] == "succeeded"
+    evidence = "nothing was told"
+    if seen and seen.told:
+        state, at = seen.told[-1]
+        evidence = f"one stream, {' '.join(seen.states)}; {state} after {at:.2f} s"
+    holds = holds and seen is not None and seen.order in paid
+    return Claim("the buyer's page hears of the payment", holds, evidence)
 
 
 def outage_survived(it: Evidence) -> Claim:

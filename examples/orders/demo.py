@@ -22,11 +22,12 @@ from typing import Any
 from turnout.job import JobFilter, JobRecord, State
 
 from . import claims, database, report
+from .buyer import Followed, buy
 from .customers import Basket, Customers, Visit, baskets
 from .processes import Stage, until
 from .report import say
 from .services import DECLINED_CARD, REFUSED_ADDRESS, SERVICES
-from .shop import WEB_THREADS
+from .settings import WEB_THREADS
 
 LIMIT = 115  # seconds for all of it
 WORKER_THREADS = 50
@@ -44,6 +45,7 @@ class Story:
     statuses: list[int] = field(default_factory=list)
     enqueued: int = 0
     interrupted: list[str] = field(default_factory=list)
+    followed: Followed | None = None
     figures: dict[str, Any] = field(default_factory=dict)
 
     def order(self, page: str, orders: list[Basket], customers: Customers) -> Visit:
@@ -82,6 +84,7 @@ def temporary_folder() -> tempfile.TemporaryDirectory[str]:
 def tell(story: Story, options: argparse.Namespace) -> list[claims.Claim]:
     set_up(story.stage)
     compare(story, options.inline, options.orders)
+    follow(story)
     trouble(story)
     kill(story)
     say("Waiting for the last job ...")
@@ -142,6 +145,17 @@ def show_comparison(
 
 def rounded(figures: dict[str, float]) -> dict[str, float]:
     return {name: round(figure, 1) for name, figure in figures.items()}
+
+
+def follow(story: Story) -> None:
+    """Let a buyer stay on the page until it says that the payment is confirmed."""
+    say("\nA buyer stays on the page, which listens to the status of the payment ...")
+    story.followed = seen = buy(story.stage.web, *baskets(1))
+    story.statuses.append(seen.status)
+    story.enqueued += 1
+    story.figures["buyer"] = {"answered_ms": round(1000 * seen.answered, 1), "told": seen.told}
+    for state, at in [("placed", seen.answered), *seen.told]:
+        say(f"  {at:6.2f} s  {state}")
 
 
 def trouble(story: Story) -> None:
@@ -232,6 +246,7 @@ def evidence(story: Story) -> claims.Evidence:
         dead=[job.task.rpartition(".")[2] for job in dead],
         interrupted=story.interrupted,
         faster=story.figures["better_by"],
+        followed=story.followed,
     )
 
 

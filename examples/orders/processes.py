@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -41,6 +42,7 @@ class Stage:
         self.jobs = Turnout(f"sqlite:///{self.database}")
         self.children: list[subprocess.Popen[bytes]] = []
         self.env = dict(os.environ, SHOP_DB=str(self.database), PYTHONUNBUFFERED="1")
+        self.env["TURNOUT_SECRET"] = secrets.token_urlsafe(32)
 
     def __enter__(self) -> Self:
         return self

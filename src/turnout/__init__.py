@@ -7,13 +7,16 @@ from turnout.errors import (
     ArgumentError,
     Cancel,
     ConfigError,
+    Deferred,
     Discard,
     EnqueueError,
     IsolatedError,
     JobFailed,
     JobNotFound,
     JobTimeout,
+    LimitFull,
     PayloadTooLarge,
+    QueueFull,
     Retry,
     SchemaError,
     Snooze,
@@ -27,6 +30,7 @@ from turnout.errors import (
 from turnout.handle import Job
 from turnout.isolation import Isolate
 from turnout.job import JobRecord, State
+from turnout.limits.shapes import Limit, concurrency, rate
 from turnout.retry import discard_on, retry_on
 from turnout.secret import Secret
 from turnout.task import PreparedJob, Task
@@ -36,6 +40,7 @@ __all__ = [
     "Cancel",
     "ConfigError",
     "CurrentJob",
+    "Deferred",
     "Discard",
     "EnqueueError",
     "Isolate",
@@ -45,8 +50,11 @@ __all__ = [
     "JobNotFound",
     "JobRecord",
     "JobTimeout",
+    "Limit",
+    "LimitFull",
     "PayloadTooLarge",
     "PreparedJob",
+    "QueueFull",
     "Retry",
     "SchemaError",
     "Secret",
@@ -60,12 +68,14 @@ __all__ = [
     "TurnoutError",
     "UnknownTask",
     "WithinError",
+    "concurrency",
     "current_job",
     "discard_on",
     "exactly",
     "exponential",
     "fixed",
     "polynomial",
+    "rate",
     "retry_on",
 ]
 __version__ = "0.1.0"

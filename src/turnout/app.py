@@ -11,25 +11,27 @@ import threading
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
-from functools import partial
-from itertools import chain, islice
+from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from turnout.ahead import one_ahead
 from turnout.config import load
 from turnout.context import decode_context, encode_context
 from turnout.decorator import TaskMaker, Transactional, Until, check_option_names
-from turnout.errors import ArgumentError, ConfigError, EnqueueError, UnknownTask
-from turnout.events import Events, JobEnqueued
-from turnout.handle import Job, in_thread
+from turnout.errors import ArgumentError, ConfigError, UnknownTask
+from turnout.events import Events
+from turnout.handle import Job
 from turnout.ids import check_id
 from turnout.job import NewJob
-from turnout.middleware import check_middleware, compose
+from turnout.limits.dependency import Dependency
+from turnout.limits.shapes import check_across
+from turnout.middleware import check_middleware
+from turnout.pressure import Pressure
+from turnout.recording import Recorder
 from turnout.retry import DEFAULT_ATTEMPTS
 from turnout.store import open_store
-from turnout.store.protocol import MAX_BATCH, AwaitsCallers
+from turnout.store.protocol import MAX_BATCH
 from turnout.task import Task, check_known_queue
-from turnout.within import Within, connection_of
+from turnout.within import Within
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable, Iterator, Sequence
@@ -37,10 +39,15 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from turnout.backoff import WaitLike
+    from turnout.ceiling import Queue
     from turnout.crash import OnCrash
+    from turnout.holding import Holding
     from turnout.isolation import Isolate
-    from turnout.job import JobId
+    from turnout.limits.shapes import Limit
+    from turnout.pressure import Backlog
+    from turnout.replays import Replays
     from turnout.retry import Rule
+    from turnout.shared import Watched
     from turnout.sidekiq import RubyJob, SidekiqOptions
     from turnout.store.protocol import Store
     from turnout.task import P, PreparedJob, R
@@ -57,17 +64,25 @@ class Turnout:
         Without a `url`, TURNOUT_URL counts, else sqlite:///jobs.db. Settings: `queues` (a strict
         list), `default_queue`, `max_payload` and `max_result` in bytes, `keep` (seconds that a
         success stays visible; or a dict by queue, "*" for the rest), `keep_count` a queue,
-        `dead_age` in seconds, `dead_count`. Raises ConfigError with every fault at once.
+        `dead_age` in seconds, `dead_count`. `on_unavailable="buffer"` keeps up to `buffer_size`
+        jobs in the process while the store is away, and in the folder `buffer_path` if given.
+        `outbox`, the URL of a SQL database, lets `within` work where the store has no transactions.
+        `secret`, text of 32 characters or more (or a list, of which the first signs), is for status
+        tokens; without it, TURNOUT_SECRET counts.
+        Raises ConfigError with every fault at once.
         """
         self.config = load(url, environ=os.environ, **settings)
         self.tasks: dict[str, Task[Any, Any, Any]] = {}
         self.events = Events()
         self.clock: Callable[[], float] = time.time
         self.run_layers: list[Callable[..., Any]] = []
-        self._enqueue_layers: list[Callable[..., Any]] = []
-        self._shape: Callable[[NewJob], NewJob | None] | None = None
+        self.pressure = Pressure(self)
+        self.recorder = Recorder(self)
         self._context: dict[str, ContextVar[Any]] = {}
+        self._watched: dict[str, Watched] = {}
+        self._declared: list[str] = []
         self._store: Store | None = None
+        self._outbox: Store | None = None
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
@@ -87,10 +102,32 @@ class Turnout:
                     self._store = open_store(self.config.url)
         return self._store
 
+    @property
+    def outbox(self) -> Store:
+        """The store that records what is enqueued within a transaction, before it is relayed."""
+        if self._outbox is None:
+            if self.config.outbox is None:
+                msg = "this application has no outbox: give Turnout(...) outbox= and a URL"
+                raise ConfigError(msg)
+            self._outbox = open_store(self.config.outbox)
+        return self._outbox
+
+    @property
+    def replays(self) -> Replays:
+        """The replays of dead jobs: begin, count, list and stop them."""
+        from turnout.replays import Replays
+
+        return Replays(self.store, self.clock, self.tasks)
+
     def close(self) -> None:
-        """Let go of the store's connections; the next use opens them again."""
-        if self._store is not None:
-            self._store.close()
+        """Let go of the store's connections; the next use opens them again.
+
+        Jobs that wait for the store are tried once more, for two seconds at most.
+        """
+        self.recorder.close()
+        for store in (self._store, self._outbox):
+            if store is not None:
+                store.close()
 
     # ---- tasks
 
@@ -122,6 +159,9 @@ class Turnout:
         isolate: bool | Isolate = False,
         memory: int | str | None = None,
         on_crash: OnCrash = "rerun",
+        limit: Limit | Sequence[Limit] = (),
+        dependency: str | None = None,
+        lane: str | Callable[..., Any] | None = None,
     ) -> TaskMaker: ...
     def task(self, fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         """Register a function as a task.
@@ -136,7 +176,10 @@ class Turnout:
         `current_job().connection`, in which its success is recorded too; or give what opens one,
         such as `Session.begin`. `isolate=True` runs it in a child process that its `timeout` kills
         and whose `memory` ("512MB") can be bounded. `on_crash` says what follows when its process
-        dies: rerun (at most twice), dead or discard. Raises ConfigError at decoration.
+        dies: rerun (at most twice), dead or discard. `limit` is `concurrency(...)`, `rate(...)` or
+        several of them, checked before a worker's slot is taken; `dependency` names the service
+        that it calls. `lane` names the argument, or returns from all of them, whose jobs take
+        turns with those of others, such as a tenant. Raises ConfigError at decoration.
         """
         if fn is not None:
             return TaskMaker(self)(fn)
@@ -149,6 +192,8 @@ class Turnout:
         if other is not None and other.fn.__code__ != task.fn.__code__:
             msg = f"two functions claim the task name {task.name!r}: give one of them name="
             raise ConfigError(msg)
+        others = [one for name, one in self.tasks.items() if name != task.name]
+        check_across(task.options.limits, [limit for one in others for limit in one.options.limits])
         self.tasks[task.name] = task
 
     def find_task(self, name: str) -> Task[Any, Any, Any]:
@@ -167,55 +212,12 @@ class Turnout:
     # ---- enqueue
 
     def record(self, new: NewJob, *, within: object = None) -> Job[Any]:
-        """Record one job that `Task.build` made."""
-        return self._record([new], within)[0]
+        """Record one job that `Task.build` made for this very call."""
+        return self.recorder.record(new, within)
 
     async def arecord(self, new: NewJob, *, within: object = None) -> Job[Any]:
         """Record one job from a coroutine; a caller's connection is used where it lives, here."""
-        return (await self._arecord([new], within))[0]
-
-    def _record(self, jobs: list[NewJob], within: object = None) -> list[Job[Any]]:
-        connection = connection_of(self) if within is None else within
-        return self.record_by(partial(self.store.enqueue, within=connection), jobs)
-
-    async def _arecord(self, jobs: list[NewJob], within: object = None) -> list[Job[Any]]:
-        connection = connection_of(self) if within is None else within
-        if connection is None:
-            return await in_thread(self._record, jobs)
-        store = self.store
-        if not isinstance(store, AwaitsCallers):
-            return self._record(jobs, connection)
-        shaped, kept = self._shaped(jobs)
-        ids = await store.aenqueue(kept, within=connection) if kept else []
-        return self._handles(jobs, shaped, ids)
-
-    def _shaped(self, jobs: list[NewJob]) -> tuple[list[NewJob | None], list[NewJob]]:
-        """Return what the middleware makes of jobs, None for the refused; and without those."""
-        if self._shape is None:
-            return [*jobs], jobs
-        shaped = [_checked_shape(self._shape(job)) for job in jobs]
-        return shaped, [job for job in shaped if job is not None]
-
-    def _handles(
-        self, jobs: list[NewJob], shaped: list[NewJob | None], ids: Iterable[JobId | None]
-    ) -> list[Job[Any]]:
-        answers = iter(ids)
-        handles: list[Job[Any]] = []
-        wanted = self.events.wants(JobEnqueued)
-        for old, job in zip(jobs, shaped, strict=True):
-            done = job is not None and next(answers) is not None
-            chosen = job or old
-            handles.append(Job(self, chosen.id, chosen.task, enqueued=done))
-            if wanted and done:
-                self.events.emit(JobEnqueued(chosen.id, chosen.task, chosen.queue))
-        return handles
-
-    def record_by(
-        self, enqueue: Callable[[list[NewJob]], Sequence[JobId | None]], jobs: list[NewJob]
-    ) -> list[Job[Any]]:
-        """Record jobs by another verb than the store's `enqueue`, with middleware and events."""
-        shaped, kept = self._shaped(jobs)
-        return self._handles(jobs, shaped, enqueue(kept) if kept else ())
+        return (await self.recorder.arecord([new], within))[0]
 
     # ---- Ruby
 
@@ -253,35 +255,14 @@ class Turnout:
         Each thousand is recorded whole or not at all; an error leaves the earlier ones recorded.
         The store records one while the next is read.
         """
-        if connection_of(self) is not None:  # the caller's: nobody else may use it
-            return [handle for chunk in self._chunks(prepared) for handle in self._record(chunk)]
-        source = iter(prepared)
-        first = list(islice(source, MAX_BATCH))
-        if len(first) < MAX_BATCH:
-            return self._record([_new(item) for item in first]) if first else []
-        chunks = self._chunks(chain(first, source))
-        batches = ((chunk, *self._shaped(chunk)) for chunk in chunks)
-        handles: list[Job[Any]] = []
-        for (jobs, shaped, _), ids in one_ahead(batches, self._enqueue_kept):
-            handles += self._handles(jobs, shaped, ids)
-        return handles
-
-    def _enqueue_kept(self, batch: tuple[object, object, list[NewJob]]) -> list[JobId | None]:
-        kept = batch[2]
-        return self.store.enqueue(kept) if kept else []
+        return self.recorder.record_many(_chunks(prepared))
 
     async def aenqueue_many(self, prepared: Iterable[PreparedJob[Any]]) -> list[Job[Any]]:
         """Record many jobs without blocking the event loop longer than it takes to prepare them."""
         handles: list[Job[Any]] = []
-        for chunk in self._chunks(prepared):
-            handles += await self._arecord(chunk)
+        for chunk in _chunks(prepared):
+            handles += await self.recorder.arecord(chunk)
         return handles
-
-    @staticmethod
-    def _chunks(prepared: Iterable[PreparedJob[Any]]) -> Iterator[list[NewJob]]:
-        source = iter(prepared)
-        while chunk := [_new(item) for item in islice(source, MAX_BATCH)]:
-            yield chunk
 
     def within(self, connection: object) -> Within:
         """Enqueue in the caller's own transaction while the block lasts: `with` or `async with`.
@@ -291,6 +272,60 @@ class Turnout:
         that the store cannot share.
         """
         return Within(self, connection)
+
+    def limit(self, limit: Limit | str) -> Holding:
+        """Return a limit to acquire by hand: the limit itself, or the key that a task declares."""
+        from turnout.holding import Holding, named
+
+        return Holding(self, named(self, limit) if isinstance(limit, str) else limit)
+
+    def dependency(self, name: str, **parts: Any) -> Watched:
+        """Return a dependency by name; with `parts`, declare how it is watched over.
+
+        Parts are those of `limits.Dependency`: `adaptive`, `breaker`, `budget`, `cooldown`. Once
+        one is declared, a name that none has is refused. Raises ConfigError.
+        """
+        from turnout.shared import Watched
+
+        declared = self._declared
+        if parts and name in self._watched:
+            msg = f"dependency {name!r} is declared, or used by a task, already: declare it first"
+            raise ConfigError(msg)
+        if not parts and declared and name not in declared:
+            msg = f"no dependency is declared as {name!r}; declared are: {', '.join(declared)}"
+            raise ConfigError(msg)
+        if name not in self._watched:
+            self._watched.setdefault(name, Watched(self, Dependency(key=name, **parts)))
+            declared += [name] * bool(parts)
+        return self._watched[name]
+
+    def dependencies(self) -> list[Watched]:
+        """Return all that are declared or that tasks name, by name."""
+        return [self._watched[name] for name in sorted(self._watched)]
+
+    def watched(self, name: str) -> Watched:
+        """Return the dependency that a job names, declared here or not; for workers."""
+        if name not in self._watched:
+            from turnout.shared import Watched
+
+            self._watched.setdefault(name, Watched(self, Dependency(key=name)))
+        return self._watched[name]
+
+    def queue(self, name: str, **options: Any) -> Queue:
+        """Declare a queue's ceilings and target, options of `ceiling.Queue`. Raises ConfigError."""
+        return self.pressure.declare(self.check_queue(name), options)
+
+    def backlog(self, queue: str) -> Backlog:
+        """Return what waits in a queue, at most 0.25 s old. Raises StoreError."""
+        return self.pressure.look(self.check_queue(queue))
+
+    def stress(self, healthy: M) -> M:
+        """Register what says, once a second in each worker, that the database is under stress.
+
+        While it returns something true, workers take less from queues without a `target`.
+        """
+        self.pressure.stress = healthy
+        return healthy
 
     def job(self, job_id: str) -> Job[Any]:
         """Return a handle on a job by its id, without asking the store."""
@@ -303,9 +338,7 @@ class Turnout:
 
         It may hand on a changed copy of the job.
         """
-        check_middleware(layer)
-        self._enqueue_layers.append(layer)
-        self._shape = compose(self._enqueue_layers, lambda job: job)
+        self.recorder.add_layer(layer)
         return layer
 
     def around_run(self, layer: M) -> M:
@@ -352,11 +385,10 @@ class Turnout:
 _UNSET: Any = object()
 
 
-def _checked_shape(job: NewJob | None) -> NewJob | None:
-    if job is None or isinstance(job, NewJob):
-        return job
-    msg = f"an around_enqueue layer returns proceed(job) or None, got {job!r:.80}"
-    raise EnqueueError(msg)
+def _chunks(prepared: Iterable[PreparedJob[Any]]) -> Iterator[list[NewJob]]:
+    source = iter(prepared)
+    while chunk := [_new(item) for item in islice(source, MAX_BATCH)]:
+        yield chunk
 
 
 def _new(item: PreparedJob[Any]) -> NewJob:

@@ -90,14 +90,17 @@ class Signature:
         PayloadTooLarge; ConfigError when an annotation still cannot be resolved.
         """
         plan = self._plan or self._plan_now()
-        sent = self._bind(plan, args, kwargs)
+        # Such values cannot come back as anything else: no dict, no trying, half the time.
+        exact = not kwargs and tuple(map(type, args)) == plan.exact
+        sent: Any = plan.struct(*args) if exact else self._bind(plan, args, kwargs)
         try:
             data = encode_json(sent)
         except Exception as error:  # noqa: BLE001 - models run user code; told in our words
-            self._refuse(why_not(sent, "$", error), error)
+            self._refuse(why_not(self._bind(plan, args, kwargs), "$", error), error)
         if len(data) > limit:
-            raise PayloadTooLarge(self._too_large(sent, len(data), limit))
-        self._verify(plan, sent, data)
+            raise PayloadTooLarge(self._too_large(self._bind(plan, args, kwargs), len(data), limit))
+        if not exact:
+            self._verify(plan, sent, data)
         return data.decode()
 
     def decode(self, text: str) -> Arguments:
@@ -250,7 +253,7 @@ class _Plan:
             [_field(f"a{at}", one, hints[one.name]) for at, one in enumerate(parameters)],
             rename={f"a{at}": name for at, name in enumerate(self.names)},
             forbid_unknown_fields=True,
-            kw_only=True,
+            kw_only=not self.simple,
             gc=False,
         )
 

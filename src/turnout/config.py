@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import timedelta
+from pathlib import PurePath
 from typing import Any
 
 import msgspec
@@ -15,13 +16,22 @@ import msgspec
 from turnout.errors import CENTURY, ConfigError
 from turnout.job import Retention
 
-__all__ = ["DEFAULT_URL", "ENV_URL", "Config", "check_queue_name", "load", "redact"]
+__all__ = [
+    "DEFAULT_URL",
+    "ENV_SECRET",
+    "ENV_URL",
+    "Config",
+    "check_queue_name",
+    "load",
+    "redact",
+]
 
-ENV_URL = "TURNOUT_URL"
+ENV_URL, ENV_SECRET = "TURNOUT_URL", "TURNOUT_SECRET"
 DEFAULT_URL = "sqlite:///jobs.db"
 DAY = 86_400.0
 MAX_AGE = CENTURY
 OTHERS = "*"  # the key of `keep` for queues it does not name
+SHORTEST_SECRET = 32  # characters
 MAX_BYTES = 512 * 1024 * 1024  # every store's ceiling for one value, with room to spare
 
 _QUEUE = re.compile(r"[A-Za-z0-9_.:/-]{1,100}", re.ASCII)
@@ -44,6 +54,14 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     keep_count: int = 100_000
     dead_age: float = 180 * DAY
     dead_count: int = 10_000
+    on_unavailable: str = "raise"  # or "buffer": jobs wait in the process while the store is away
+    buffer_size: int = 10_000  # jobs
+    buffer_path: str | None = None  # the folder where they outlive the process
+    outbox: str | None = None  # URL of the SQL database whose transactions carry enqueues
+    secret: tuple[str, ...] = ()  # signs status tokens; further ones are still accepted
+
+    def __repr__(self) -> str:
+        return f"<Config of {self.location}>"  # neither passwords nor secrets in a log
 
     def validate(self) -> list[str]:
         """Return every fault of these settings, in words; an empty list when there is none."""
@@ -56,6 +74,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             *_whole_faults("keep_count", self.keep_count, 0, None),
             *_age_faults("dead_age", self.dead_age),
             *_whole_faults("dead_count", self.dead_count, 0, None),
+            *_buffer_faults(self.on_unavailable, self.buffer_path),
+            *_whole_faults("buffer_size", self.buffer_size, 1, None),
+            *_outbox_faults(self.outbox, self.url),
+            *_secret_faults(self.secret),
         ]
 
     def keep_for(self, queue: str) -> float:
@@ -81,10 +103,16 @@ def load(
 ) -> Config:
     """Return the settings, with the URL from the argument, else TURNOUT_URL, else the default.
 
-    Durations may be timedeltas. Raises one ConfigError that lists every fault.
+    Without a `secret`, TURNOUT_SECRET counts: one, or several with spaces between. Durations may be
+    timedeltas. Raises one ConfigError that lists every fault.
     """
+    environ = environ or {}
     if url is None:
-        url = (environ or {}).get(ENV_URL) or DEFAULT_URL
+        url = environ.get(ENV_URL) or DEFAULT_URL
+    if settings.get("secret") is None:
+        settings["secret"] = environ.get(ENV_SECRET, "").split()
+    elif isinstance(settings["secret"], str):
+        settings["secret"] = [settings["secret"]]
     known = {name: value for name, value in settings.items() if name in _SETTINGS}
     config = Config(url=url, **{name: _plain(value) for name, value in known.items()})
     faults = [_unknown(name) for name in settings if name not in _SETTINGS] + config.validate()
@@ -130,6 +158,8 @@ _SETTINGS = frozenset(Config.__struct_fields__) - {"url"}
 def _plain(value: Any) -> Any:
     if isinstance(value, timedelta):
         return value.total_seconds()
+    if isinstance(value, PurePath):
+        return str(value)
     if isinstance(value, Mapping):
         return {name: _plain(one) for name, one in value.items()}
     if isinstance(value, list | set | frozenset):
@@ -184,6 +214,40 @@ def _keep_faults(keep: Any, queues: Any) -> list[str]:
         elif isinstance(queues, tuple) and name not in queues:
             faults.append(f"keep names the queue {name!r}, which is not one of queues")
     return faults
+
+
+def _buffer_faults(on_unavailable: Any, path: Any) -> list[str]:
+    faults = []
+    if on_unavailable not in ("raise", "buffer"):
+        faults.append(f'on_unavailable must be "raise" or "buffer", got {on_unavailable!r}')
+    elif path is not None and on_unavailable == "raise":
+        faults.append('buffer_path says where jobs wait: it needs on_unavailable="buffer"')
+    if path is not None and not (isinstance(path, str) and path and "\0" not in path):
+        faults.append(f"buffer_path must be the path of a folder, got {path!r}")
+    return faults
+
+
+def _outbox_faults(outbox: Any, url: str) -> list[str]:
+    if outbox is None:
+        return []
+    scheme = outbox.partition(":")[0] if isinstance(outbox, str) else ""
+    if scheme not in ("sqlite", "postgresql", "postgres", "mysql", "mariadb"):
+        return [f"outbox must be the URL of a SQL database, got {redact(outbox)!r}"]
+    if outbox == url:
+        return ["outbox is the store itself: jobs.within() works there without one"]
+    return []
+
+
+def _secret_faults(secrets: Any) -> list[str]:
+    texts = isinstance(secrets, tuple) and all(isinstance(one, str) for one in secrets)
+    if texts and all(len(one) >= SHORTEST_SECRET and one.isprintable() for one in secrets):
+        return []
+    msg = (
+        f"secret must be printable text of {SHORTEST_SECRET} characters or more, or a list of such "
+        "(it is not shown here); make one with: "
+        'python -c "import secrets; print(secrets.token_urlsafe(32))"'
+    )
+    return [msg]
 
 
 def _name_fault(name: Any) -> str | None:

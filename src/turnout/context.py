@@ -14,6 +14,7 @@ from turnout.errors import ArgumentError
 from turnout.jsonable import difference, encode_json, same, why_not
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
+_encode = msgspec.json.encode
 
 
 def encode_context(values: Mapping[str, Any]) -> str:
@@ -38,3 +39,23 @@ def encode_context(values: Mapping[str, Any]) -> str:
 def decode_context(text: str) -> dict[str, Any]:
     """Return the variables that travelled, by name."""
     return _decode(text)
+
+
+def with_context_value(text: str | None, name: str, value: Any) -> str:
+    """Return a context with one more member, or with another value for it."""
+    member = f"{_encode(name).decode()}:{_encode(value).decode()}"
+    if text is None or text == "{}":
+        return "{" + member + "}"
+    if name in text:  # it is there already, perhaps: then the whole is written anew
+        return _encode({**_decode(text), name: value}).decode()
+    return f"{text[:-1]},{member}}}"
+
+
+def context_value(text: str | None, name: str) -> Any:
+    """Return one member of a context; None where there is none, or no reading it."""
+    if text is None or name not in text:
+        return None
+    try:
+        return _decode(text).get(name)
+    except msgspec.DecodeError:
+        return None

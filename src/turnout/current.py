@@ -13,8 +13,13 @@ import msgspec
 
 from turnout.errors import JobError, JobNotFound
 from turnout.failure import MAX_MESSAGE
+from turnout.limits.carried import NAME
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from turnout.app import Turnout
+    from turnout.calling import Call
     from turnout.job import JobId, LeasedJob, Outcome
 
 MAX_NUMBER = 2**63  # what every reader of JSON can hold
@@ -24,6 +29,11 @@ class Host(Protocol):
     """What a running job needs of the process that runs it."""
 
     stopping: bool
+
+    @property
+    def app(self) -> Turnout:
+        """The application whose job it is."""
+        ...
 
     def note(self, job: LeasedJob, progress: str) -> bool:
         """Keep progress in the store; False when the lease was lost."""
@@ -40,9 +50,9 @@ class CurrentJob:
     __slots__ = (
         "_connection",
         "_host",
-        "_leased",
         "arguments",
         "cancelled",
+        "leased",
         "lost",
         "started_at",
         "timed_out",
@@ -52,7 +62,7 @@ class CurrentJob:
     def __init__(
         self, leased: LeasedJob, host: Host, started_at: float, timeout: float | None
     ) -> None:
-        self._leased = leased
+        self.leased = leased  # the job as the store handed it out
         self._host = host
         self.started_at = started_at
         self.timeout = timeout
@@ -65,27 +75,27 @@ class CurrentJob:
     @property
     def id(self) -> JobId:
         """The job's id."""
-        return self._leased.id
+        return self.leased.id
 
     @property
     def task(self) -> str:
         """The task's name."""
-        return self._leased.task
+        return self.leased.task
 
     @property
     def queue(self) -> str:
         """The queue it came from."""
-        return self._leased.queue
+        return self.leased.queue
 
     @property
     def attempt(self) -> int:
         """The number of this attempt, from 1."""
-        return self._leased.attempt + 1
+        return self.leased.attempt + 1
 
     @property
     def idempotency_key(self) -> str:
         """A key that stays the same over all attempts: hand it to services that deduplicate."""
-        return self._leased.id
+        return self.leased.id
 
     @property
     def deadline(self) -> float | None:
@@ -118,15 +128,25 @@ class CurrentJob:
         return self._host.settle_within(outcome, connection)
 
     @property
-    def leased(self) -> LeasedJob:
-        """The job as the store handed it out."""
-        return self._leased
-
-    @property
     def context(self) -> dict[str, Any]:
         """The values that travelled with the job, by name."""
-        text = self._leased.context
-        return msgspec.json.decode(text) if text else {}
+        text = self.leased.context
+        found: dict[str, Any] = msgspec.json.decode(text) if text else {}
+        found.pop(NAME, None)  # ours
+        return found
+
+    def dependency(self, name: str, *, wait: float | timedelta = 0.0, defer: bool = True) -> Call:
+        """Return a block around a call to a dependency: `with` in a `def`, `async with` elsewhere.
+
+        Its adaptive limit, breaker, retry budget and cooldown hold as for a task that declares it,
+        and how the block ends counts for it. A block that finds no room within `wait` seconds
+        raises Deferred: the job comes back within seconds, no attempt is counted, and what it did
+        before is done again; with `defer=False` it raises LimitFull. Raises ConfigError for a name
+        that is not declared where others are, and for one that this job is calling already.
+        """
+        from turnout.calling import Call
+
+        return Call(self._host.app, self, name, wait, defer=defer)
 
     def progress(
         self, value: float, total: float | None = None, message: str | None = None
@@ -141,7 +161,7 @@ class CurrentJob:
                 _check_number(name, given)
         said = None if message is None else _storable(str(message)[:MAX_MESSAGE])
         body = {"value": value, "total": total, "message": said}
-        if not self._host.note(self._leased, msgspec.json.encode(body).decode()):
+        if not self._host.note(self.leased, msgspec.json.encode(body).decode()):
             self.lost = True
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, overload
 from turnout.crash import OnCrash
 from turnout.errors import CENTURY, ConfigError, as_seconds
 from turnout.isolation import Isolate, as_isolate
+from turnout.limits.shapes import Limit, check_together
 from turnout.retry import DEFAULT_ATTEMPTS, Policy
 from turnout.task import Task, TaskOptions, check_name, check_priority
 
@@ -52,11 +53,13 @@ class TaskMaker:
         isolate: bool | Isolate = False,
         memory: int | str | None = None,
         on_crash: OnCrash = "rerun",
+        limit: Limit | Sequence[Limit] = (),
+        dependency: str | None = None,
+        lane: str | Callable[..., Any] | None = None,
     ) -> None:
-        self._app = app
-        self._name = None if name is None else check_name(name)
-        self._options = TaskOptions(
-            queue=app.check_queue(queue or app.config.default_queue),
+        self._app, self._name = app, None if name is None else check_name(name)
+        self._options = _checked(
+            **_queue(app, queue),
             priority=check_priority(priority),
             policy=Policy(on_error, attempts, wait),
             timeout=_above_zero(timeout, "timeout="),
@@ -68,9 +71,8 @@ class TaskMaker:
             transactional=transactional,
             isolate=as_isolate(isolate, memory),
             on_crash=on_crash,
-            queue_given=queue is not None,
+            **_carried(app, limit, dependency, lane),
         )
-        _check_options(self._options)
 
     @overload
     def __call__(
@@ -120,6 +122,23 @@ def _above_zero(value: float | timedelta | None, name: str) -> float | None:
     return seconds
 
 
+def _checked(**fields: Any) -> TaskOptions:
+    options = TaskOptions(**fields)
+    _check_options(options)
+    return options
+
+
+def _queue(app: Turnout, queue: str | None) -> dict[str, Any]:
+    name = app.check_queue(queue or app.config.default_queue)
+    return {"queue": name, "queue_given": queue is not None}
+
+
+def _carried(app: Turnout, limit: Any, dependency: str | None, lane: Any) -> dict[str, Any]:
+    if dependency is not None:
+        app.dependency(dependency)
+    return {"limits": _limits(limit), "dependency": dependency, "lane": lane}
+
+
 def _check_options(options: TaskOptions) -> None:
     if not isinstance(options.transactional, bool) and not callable(options.transactional):
         msg = (
@@ -130,6 +149,11 @@ def _check_options(options: TaskOptions) -> None:
     if not isinstance(options.unique, bool) and not callable(options.unique):
         msg = f"unique= is True or a function that returns the key, got {options.unique!r:.80}"
         raise ConfigError(msg)
+    if not isinstance(options.lane, str | None) and not callable(options.lane):
+        msg = (
+            f"lane= is an argument's name or a function of the arguments, got {options.lane!r:.80}"
+        )
+        raise ConfigError(msg)
     if options.unique_until not in ("start", "finish", "time"):
         msg = f"unique_until= is start, finish or time, got {options.unique_until!r}"
         raise ConfigError(msg)
@@ -139,6 +163,15 @@ def _check_options(options: TaskOptions) -> None:
     if options.unique_until == "time" and options.unique_for is None:
         msg = "unique_until='time' needs unique_for=, the seconds for which the key stays taken"
         raise ConfigError(msg)
+
+
+def _limits(given: Any) -> tuple[Limit, ...]:
+    if isinstance(given, Limit):
+        return (given,)
+    if not isinstance(given, list | tuple):
+        msg = f"limit= takes concurrency(...), rate(...) or a list of these, got {given!r:.80}"
+        raise ConfigError(msg)
+    return check_together(given)
 
 
 def _default_name(fn: Callable[..., Any]) -> str:

@@ -6,11 +6,14 @@ TurnoutError
 ├── EnqueueError           a job was refused at enqueue; nothing was recorded
 │   ├── ArgumentError      an argument does not fit the task's signature or JSON
 │   ├── PayloadTooLarge    the encoded arguments exceed the limit
+│   ├── QueueFull          its queue is at its ceiling
 │   └── WithinError        the caller's connection cannot carry the job
 ├── StoreError             the store refused or failed
 │   ├── StoreUnavailable   it cannot be reached, opened, read or written
 │   ├── StoreBusy          it stayed locked for longer than the patience
+│   │   └── StoreSlow      it worked for longer than its reader waits, and was told to stop
 │   └── SchemaError        it holds something else, or a newer Turnout's schema
+├── LimitFull              `acquire` waited for a limit in vain
 ├── JobError               about one job
 │   ├── JobNotFound        no trace of it is left
 │   ├── IsolatedError      what a task raised in its child process, as its worker sees it
@@ -20,7 +23,8 @@ TurnoutError
     ├── Retry              try again, counting this attempt
     ├── Snooze             try again, not counting it
     ├── Discard            give up on purpose
-    └── Cancel             stop: a person or program no longer wants it
+    ├── Cancel             stop: a person or program no longer wants it
+    └── Deferred           a dependency takes no call now: come back later, not counting it
 """
 
 from __future__ import annotations
@@ -52,6 +56,26 @@ class PayloadTooLarge(EnqueueError, ValueError):
     """The encoded arguments are larger than `max_payload` bytes."""
 
 
+class QueueFull(EnqueueError):
+    """The queue is at its ceiling: `limit` jobs, or seconds that its oldest job has waited.
+
+    `depth` jobs wait. `drain_seconds` is how long those take at the rate seen lately; None where
+    nothing has moved.
+    """
+
+    def __init__(
+        self, queue: str, why: str, depth: int, limit: float, drain_seconds: float | None
+    ) -> None:
+        lasts = "nothing was finished lately"
+        if drain_seconds is not None:
+            lasts = f"they take about {max(1.0, drain_seconds):,.0f} s at this rate"
+        super().__init__(f"queue {queue} is full: {why}; {lasts}")
+        self.queue = queue
+        self.depth = depth
+        self.limit = limit
+        self.drain_seconds = drain_seconds
+
+
 class WithinError(EnqueueError):
     """The caller's connection cannot carry the job in its transaction."""
 
@@ -68,8 +92,16 @@ class StoreBusy(StoreError):
     """The store stayed locked by others for longer than we are willing to wait."""
 
 
+class StoreSlow(StoreBusy):
+    """The store worked on a question for longer than whoever asked would wait; it was stopped."""
+
+
 class SchemaError(StoreError):
     """The store holds something that is not ours, or a newer Turnout's schema."""
+
+
+class LimitFull(TurnoutError, TimeoutError):
+    """A limit stayed full for longer than `acquire` was to wait."""
 
 
 class JobError(TurnoutError):
@@ -150,3 +182,15 @@ class Discard(ControlFlow):
 
 class Cancel(ControlFlow):
     """Stop this job: a person or a program no longer wants it."""
+
+
+class Deferred(ControlFlow):
+    """A dependency takes no call now: its job comes back at `until`, and no attempt is counted.
+
+    Raised by `current_job().dependency(...)`; clean up if you must, and let it pass.
+    """
+
+    def __init__(self, message: str, dependency: str, until: float) -> None:
+        super().__init__(message)
+        self.dependency = dependency
+        self.until = until

@@ -19,6 +19,8 @@ from turnout.errors import ConfigError
 from turnout.failure import qualified_name
 
 __all__ = [
+    "DependencyClosed",
+    "DependencyOpened",
     "Event",
     "Events",
     "JobCancelled",
@@ -27,7 +29,9 @@ __all__ = [
     "JobDiscarded",
     "JobEnqueued",
     "JobEvent",
+    "JobRefused",
     "JobRetried",
+    "JobShed",
     "JobSnoozed",
     "JobStarted",
     "JobSucceeded",
@@ -52,9 +56,23 @@ class JobEvent(Event, frozen=True):
 
 
 class JobEnqueued(JobEvent, frozen=True):
-    """The store has recorded the job, or will when the caller's transaction commits."""
+    """The store has recorded the job, or will when the caller's transaction commits, or when it is
+    back (see `on_unavailable`).
+    """
 
     run_at: float | None = None  # None: now
+
+
+class JobRefused(JobEvent, frozen=True):
+    """A job that waited for the store was not taken when it came back: see `on_unavailable`."""
+
+    reason: str
+
+
+class JobShed(JobEvent, frozen=True):
+    """A job was dropped at its enqueue: its queue is full, and its priority below the rule's."""
+
+    reason: str
 
 
 class JobStarted(JobEvent, frozen=True):
@@ -134,8 +152,23 @@ class WorkerStopped(Event, frozen=True):
     seconds: float = 0.0  # how long it ran
 
 
+class DependencyOpened(Event, frozen=True):
+    """The breaker of a dependency opened: its jobs wait. Told once, by whoever shared it."""
+
+    dependency: str
+    until: float | None = None  # when a first call is let through again
+
+
+class DependencyClosed(Event, frozen=True):
+    """The breaker of a dependency closed: its jobs run again."""
+
+    dependency: str
+
+
 KINDS: tuple[type[Event], ...] = (
     JobEnqueued,
+    JobRefused,
+    JobShed,
     JobStarted,
     JobSucceeded,
     JobRetried,
@@ -147,6 +180,8 @@ KINDS: tuple[type[Event], ...] = (
     LeaseLost,
     WorkerStarted,
     WorkerStopped,
+    DependencyOpened,
+    DependencyClosed,
 )
 
 E = TypeVar("E", bound=Event)

@@ -6,14 +6,24 @@ It holds the id and the way to the store, and no state: every answer is read whe
 from __future__ import annotations
 
 import time
+from math import ceil
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 from turnout.codec import decode_value
-from turnout.errors import JobFailed, JobNotFound, JobTimeout
+from turnout.errors import (
+    CENTURY,
+    ConfigError,
+    JobFailed,
+    JobNotFound,
+    JobTimeout,
+    as_seconds,
+)
+from turnout.ids import check_id
 from turnout.job import JobFilter, JobId, JobRecord, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import timedelta
 
     from turnout.app import Turnout
 
@@ -34,21 +44,35 @@ async def in_thread(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> 
 
 class Job(Generic[R]):
     """A job that was enqueued; with `enqueued` False, refused: another holds its unique key, or
-    middleware vetoed it.
+    middleware vetoed it, or (`shed`) its queue is full and its priority low.
     """
 
-    __slots__ = ("_app", "enqueued", "id", "task")
+    __slots__ = ("_app", "enqueued", "id", "shed", "task")
 
     def __init__(
-        self, app: Turnout, job_id: JobId, task: str | None, *, enqueued: bool = True
+        self,
+        app: Turnout,
+        job_id: JobId,
+        task: str | None,
+        *,
+        enqueued: bool = True,
+        shed: bool = False,
     ) -> None:
         self._app = app
         self.id = job_id
         self.task = task
         self.enqueued = enqueued
+        self.shed = shed
 
     def __repr__(self) -> str:
         return f"Job({self.id!r}, task={self.task!r}, enqueued={self.enqueued})"
+
+    @property
+    def buffered(self) -> bool:
+        """Whether the job waits in this process, for its store or for room in its queue: see
+        `on_unavailable` and `when_full`.
+        """
+        return self._app.recorder.waits(self.id)
 
     def refresh(self) -> JobRecord:
         """Return what is known of the job now, in whatever state it is.
@@ -59,7 +83,11 @@ class Job(Generic[R]):
         found = self._app.store.find(JobFilter(ids=(self.id,)), limit=1)
         if not found:
             if not self.enqueued:
-                msg = f"job {self.id} was refused at its enqueue: it never existed"
+                why = "shed, as its queue was full" if self.shed else "refused"
+                msg = f"job {self.id} was {why} at its enqueue: it never existed"
+                raise JobNotFound(msg)
+            if self.buffered:
+                msg = f"job {self.id} waits in this process until the store takes it"
                 raise JobNotFound(msg)
             msg = (
                 f"no trace of job {self.id}: it was never recorded here, was deleted, or its "
@@ -119,6 +147,26 @@ class Job(Generic[R]):
         kind: Any = task.signature.result_type if task else Any
         value: R = decode_value(record.result, kind)
         return value
+
+    def status_token(self, ttl: float | timedelta = 3_600.0, *, result: bool = False) -> str:
+        """Return a token by which a browser may follow this job at a `status_app`.
+
+        It is good for `ttl` (seconds or timedelta, rounded up to a second) and tells the result
+        only if `result`. Whoever holds it needs nothing else. Raises ConfigError without a
+        `secret`, JobNotFound for a job that was refused at its enqueue.
+        """
+        from turnout.tokens import Grant, sign
+
+        secrets = self._app.config.secret
+        if not secrets:
+            msg = "status tokens need a secret: Turnout(..., secret=) or TURNOUT_SECRET"
+            raise ConfigError(msg)
+        if not self.enqueued:
+            msg = f"job {self.id} was refused at its enqueue: there is nothing to follow"
+            raise JobNotFound(msg)
+        seconds = as_seconds(ttl, "status_token(ttl=)", CENTURY)
+        expires_at = ceil(self._app.clock() + seconds)
+        return sign(Grant(check_id(self.id), expires_at, result), secrets[0])
 
     def cancel(self) -> bool:
         """Stop the job: a queued one will not run, a running one is asked to stop.

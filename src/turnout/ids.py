@@ -24,7 +24,8 @@ __all__ = ["check_id", "id_time", "new_id"]
 
 _LOW_BITS = 62  # below the variant
 _LOW = (1 << _LOW_BITS) - 1
-_HEAD, _TAIL = "%08x-%04x-7%03x-", "%04x-%012x"  # by %: two thirds of an f-string's time
+_HEAD = "%08x-%04x-7%03x-"
+_VARIANT = 2 << _LOW_BITS
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 
 
@@ -68,7 +69,8 @@ def new_id() -> JobId:
             if low > _LOW:
                 low = source.begin(source.ms + 1)
         source.low = low
-        made: Any = source.head + _TAIL % (0x8000 | (low >> 48), low & 0xFFFFFFFFFFFF)
+        tail = hex(_VARIANT | low)  # cut up: two thirds of the time of writing two numbers
+        made: Any = f"{source.head}{tail[2:6]}-{tail[6:]}"
     return made  # type: ignore[no-any-return]
 
 

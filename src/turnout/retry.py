@@ -173,6 +173,11 @@ class Policy:
         )
         return Decision(kind="retry", counts=after, reason=reason, run_at=now + delay)
 
+    def gives_up(self, error: BaseException) -> bool:
+        """Tell whether a rule discards jobs for this error: it is an answer, and not a failure."""
+        rule = self._rule_for(error)
+        return rule is not None and rule.kind == "discard"
+
     def _rule_for(self, error: BaseException) -> Rule | None:
         for rule in self.rules:
             if isinstance(error, rule.exceptions):

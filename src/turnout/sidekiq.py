@@ -210,8 +210,10 @@ class RubyJob(Generic[P]):
             )
             raise ConfigError(msg)
         within = connection_of(self._app)
-        return self._app.record_by(
-            lambda kept: store.push([(job, members) for job in kept], within=within), jobs
+        return self._app.recorder.record_by(
+            lambda kept: store.push([(job, members) for job in kept], within=within),
+            jobs,
+            within=True,  # nor may they wait in a file, from which they would come as ours
         )
 
 

@@ -23,6 +23,9 @@ from turnout.handle import Job
 from turnout.ids import new_id
 from turnout.isolation import Isolate
 from turnout.job import NewJob, Unique
+from turnout.lanes import LaneRule, check_lane, lane_queue
+from turnout.limits.carried import Carries
+from turnout.limits.shapes import Limit
 
 if TYPE_CHECKING:
     from turnout.app import Turnout
@@ -50,6 +53,9 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
     transactional: bool | Callable[[], AbstractContextManager[Any]] = False
     isolate: Isolate | None = None
     on_crash: OnCrash = "rerun"
+    limits: tuple[Limit, ...] = ()
+    dependency: str | None = None
+    lane: str | Callable[..., Any] | None = None
     queue_given: bool = False  # not the application's default
 
 
@@ -60,6 +66,7 @@ class CallOptions(msgspec.Struct, frozen=True, kw_only=True):
     run_at: datetime | None = None
     priority: int | None = None
     queue: str | None = None
+    lane: str | None = None
     expires: When | None = None
     unique: str | None = None
     within: object = None
@@ -84,6 +91,10 @@ class Task(Generic[P, R, C]):
         self.options = options
         self.is_async = inspect.iscoroutinefunction(fn)
         self.signature = Signature(fn, name)
+        self._carries: Carries | None = None
+        if options.limits or options.dependency is not None:
+            self._carries = Carries(fn, options.limits, options.dependency)
+        self._lane = None if options.lane is None else LaneRule(fn, options.lane)
         self.__doc__ = fn.__doc__
         self.__name__ = getattr(fn, "__name__", name)
         self.__wrapped__ = fn
@@ -118,6 +129,7 @@ class Task(Generic[P, R, C]):
         run_at: datetime | None = None,
         priority: int | None = None,
         queue: str | None = None,
+        lane: str | None = None,
         expires: When | None = None,
         unique: str | None = None,
         within: object = None,
@@ -125,7 +137,8 @@ class Task(Generic[P, R, C]):
         """Return this task with other options for the calls that follow.
 
         `delay` in seconds or `run_at` as an aware datetime; `priority` from -100 to 100, larger
-        sooner; `expires` is the latest start, in seconds from now or as an aware datetime; `unique`
+        sooner; `lane` is whose turn it takes among the lanes of its queue, such as a tenant's name;
+        `expires` is the latest start, in seconds from now or as an aware datetime; `unique`
         is a key that at most one such job may hold; `within` is the caller's own connection or
         session. Raises ConfigError.
         """
@@ -134,6 +147,7 @@ class Task(Generic[P, R, C]):
             run_at=run_at,
             priority=priority,
             queue=queue,
+            lane=lane,
             expires=expires,
             unique=unique,
             within=within,
@@ -154,6 +168,8 @@ class Task(Generic[P, R, C]):
             check_priority(options.priority)
         if options.queue is not None:
             self.app.check_queue(options.queue)
+        if options.lane is not None:
+            check_lane(options.lane)
         if options.expires is not None:
             self._moment(options.expires, "expires=")
         if options.unique is not None:
@@ -167,23 +183,33 @@ class Task(Generic[P, R, C]):
             return NewJob(
                 id=new_id(),
                 task=self.name,
-                queue=options.queue,
+                queue=self._queue(call, args, kwargs) if self._lane else options.queue,
                 args=text,
                 priority=options.priority,
-                context=app.capture_context(),
+                context=self._context(args, kwargs) if self._carries else app.capture_context(),
             )
         expires = options.expires if call.expires is None else call.expires
         return NewJob(
             id=new_id(),
             task=self.name,
-            queue=options.queue if call.queue is None else call.queue,
+            queue=self._queue(call, args, kwargs),
             args=text,
             priority=options.priority if call.priority is None else call.priority,
             run_at=self._run_at(call),
             expires_at=None if expires is None else self._moment(expires, "expires="),
             unique=self._unique(call.unique, args, kwargs),
-            context=app.capture_context(),
+            context=self._context(args, kwargs),
         )
+
+    def _queue(self, call: CallOptions, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+        queue = self.options.queue if call.queue is None else call.queue
+        if call.lane is not None:
+            return lane_queue(queue, call.lane)
+        return queue if self._lane is None else self._lane.queue(queue, args, kwargs)
+
+    def _context(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:
+        context = self.app.capture_context()
+        return context if self._carries is None else self._carries.into(context, args, kwargs)
 
     def _run_at(self, call: CallOptions) -> float | None:
         if call.delay is not None:

@@ -69,6 +69,10 @@ class Site:
         self._running.append(process)
         return process
 
+    def processes(self) -> list[subprocess.Popen]:
+        """Return what was started, oldest first."""
+        return list(self._running)
+
     def run(self, code: str) -> None:
         """Run a line of the application's own Python."""
         env = {**os.environ, "PYTHONPATH": str(SOURCE)}

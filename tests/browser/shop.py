@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
+
 from turnout import Secret, Turnout, exponential
 
 jobs = Turnout("sqlite:///jobs.db")
@@ -36,3 +39,16 @@ def build_report(year: int) -> None: ...
 
 @jobs.task(name="shop.sync_stock", queue="default")
 def sync_stock(sku: str) -> None: ...
+
+
+@jobs.task(name="shop.settle_invoice", queue="invoices", attempts=1)
+def settle_invoice(invoice: int) -> None:
+    if not Path("bank_is_up").exists():
+        message = "the bank does not answer"
+        raise ConnectionError(message)
+
+
+@jobs.task(name="shop.call_bank", queue="invoices")
+def call_bank(secret: str) -> None:
+    while not Path("bank_is_up").exists():
+        time.sleep(0.02)

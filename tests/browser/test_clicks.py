@@ -55,6 +55,17 @@ def test_pause_a_queue_and_see_the_explanation(site, open_page):
     site.stop(worker)
 
 
+def test_stop_a_worker_and_see_it_end(site, open_page):
+    worker = site.work()
+    page = open_page("/workers")
+    page.get_by_role("button", name="Stop").click()
+    page.get_by_text("It finishes what runs within its grace").wait_for()
+    page.get_by_role("button", name="Stop").click()
+    page.get_by_text("The order is given").wait_for()
+    assert worker.wait(60) == 0
+    page.get_by_text("No worker is running.").wait_for()
+
+
 def test_a_page_that_is_open_shows_what_happens(site, open_page):
     page = open_page("/")
     page.get_by_text("No job has been enqueued yet").wait_for()
@@ -110,7 +121,21 @@ def test_with_scripts_switched_off(site, open_page):
     assert not page.locator("#live").is_visible()
 
 
-@pytest.mark.parametrize("path", ["/", "/queues", "/jobs", "/dead", "/workers", "/store", "/audit"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/queues",
+        "/jobs",
+        "/dead",
+        "/replays",
+        "/replays/new",
+        "/limits",
+        "/workers",
+        "/store",
+        "/audit",
+    ],
+)
 def test_on_a_telephone_nothing_sticks_out(site, open_page, path):
     site.run(
         "charge_order.enqueue(-7, 12.5)\nbuild_report.enqueue(2024)\n"
@@ -130,7 +155,8 @@ def test_what_a_screen_reader_hears(site, open_page):
     site.run("charge_order.enqueue(-7, 12.5)")
     site.work("--until-empty").wait(60)
     page = open_page("/jobs")
-    for path in ("/", "/queues", "/jobs", "/dead", "/workers", "/store"):
+    pages = ("/", "/queues", "/jobs", "/dead", "/replays", "/replays/new", "/limits", "/workers")
+    for path in (*pages, "/store"):
         page.goto(path)
         assert page.get_by_role("heading", level=1).count() == 1
         assert page.get_by_role("navigation", name="Main").count() == 1
@@ -151,10 +177,10 @@ def test_what_a_screen_reader_hears(site, open_page):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_stands_out_from_its_ground(site, open_page, scheme):
-    site.run("charge_order.enqueue(-7, 12.5)\nbuild_report.enqueue(2024)")
+    site.run("charge_order.enqueue(-7, 12.5)\nbuild_report.enqueue(2024)\njobs.replays.start()")
     site.work("--queues", "critical", "--until-empty").wait(60)
     page = open_page("/", color_scheme=scheme)
-    for path in ("/", "/jobs", "/dead"):
+    for path in ("/", "/jobs", "/dead", "/replays", "/replays/new"):
         page.goto(path)
         assert page.evaluate(CONTRAST) == [], path
 
@@ -202,6 +228,7 @@ def test_pictures_for_the_docs(site, open_page):
         site.run(f"jobs.enqueue_many(sync_stock.prepare(str(n)) for n in range({burst}))")
         page.wait_for_timeout(6_000)
     take(site, page, "/", "dashboard-overview.png")
+    take(site, page, "/tasks/one?task=shop.sync_stock", "dashboard-task.png")
     dead = page.request.get("/jobs.json?q=state:dead+error:CardError").json()["jobs"][0]["id"]
     take(site, page, f"/jobs/{dead}", "dashboard-job.png")
     late = page.request.get("/jobs.json?q=state:ready+queue:reports").json()["jobs"][0]["id"]

@@ -144,9 +144,11 @@ class ChaosRig:
 
     def _until_at_work(self) -> None:
         deadline = time.monotonic() + 30
-        while not self.store.workers():
-            assert time.monotonic() < deadline, "no worker has started"
+        while not (self.store.workers() and self.pending):
+            assert time.monotonic() < deadline, "no worker has started, or nobody enqueues"
             self.fleet.tend()
+            self._tend_enqueuers()
+            self._learn()
             self._pause.wait(0.05)
 
     def _break(self) -> None:

@@ -18,7 +18,7 @@ import pymysql
 
 import redis
 from chaos.shop import EFFECTS
-from support import mariadb, postgres, valkey
+from support import mysql, postgres, valkey
 from support.proxy import Proxy
 from turnout.testing.chaos.schedule import Planned
 from turnout.testing.chaos.worker import Clock
@@ -220,6 +220,7 @@ class PostgreSQL(ServerStage):
 
 class MariaDB(ServerStage):
     name = "mariadb"
+    family = mysql.MARIADB
     weights = {**_NETWORK, "server": 1, "backends": 1, "readonly": 1, "clock": 1}
     places = (
         "turnout_lease", "turnout_job", "turnout_ready", "turnout_scheduled", "turnout_cancel",
@@ -227,11 +228,11 @@ class MariaDB(ServerStage):
     )  # fmt: skip
 
     def __init__(self, folder: Path) -> None:
-        mariadb.need()
-        super().__init__(folder, mariadb.Server())
+        self.family.need()
+        super().__init__(folder, self.family.start())
 
     def run(self, statement: str) -> list[Any]:
-        connection = mariadb.connect(self.server.admin_url, autocommit=True)
+        connection = mysql.connect(self.server.admin_url, autocommit=True)
         with closing(connection), connection.cursor() as cursor:
             cursor.execute(statement)
             return list(cursor.fetchall())
@@ -252,6 +253,11 @@ class MariaDB(ServerStage):
     def size(self) -> int:
         query = "SELECT sum(data_length + index_length) FROM information_schema.tables"
         return int(self.run(f"{query} WHERE table_schema = 'test'")[0][0])
+
+
+class MySQL(MariaDB):
+    name = "mysql"
+    family = mysql.MYSQL
 
 
 class Valkey(ServerStage):
@@ -310,5 +316,5 @@ class Valkey(ServerStage):
 
 
 STAGES: dict[str, Callable[[Path], Stage]] = {
-    stage.name: stage for stage in (SQLite, PostgreSQL, MariaDB, Valkey)
+    stage.name: stage for stage in (SQLite, PostgreSQL, MariaDB, MySQL, Valkey)
 }

@@ -232,6 +232,16 @@ def test_recovery_is_measured_from_the_fault_to_the_work():
     assert recovery(tale) == {"kill": 0.75, "server": 0.5}
 
 
+def test_a_recovery_is_not_counted_when_something_else_was_broken_meanwhile():
+    text = (
+        "1.0 start 50 a 1 700\n1.5 fault 1 0.0 kill 50\n1.6 fault 1 0.0 kill 60\n"
+        "2.25 start 51 a 1 701\n3.0 fault 1 1.0 server *\n4.2 fault 1 2.0 away *\n"
+        "6.5 end 51 a 1 701 ok\n"
+    )
+    tale = read(line.split() for line in text.splitlines())
+    assert recovery(tale) == {"away": 0.3}
+
+
 def test_a_plan_follows_from_its_seed_and_has_each_kind():
     weights = {"kill": 1.0, "suspend": 1.0, "roll": 0.5, "never": 0.0}
     plan = draw(7, 1.0, weights)

@@ -45,6 +45,21 @@ def handed(monkeypatch):
     return seen
 
 
+@pytest.mark.parametrize(
+    ("said", "dead_after", "heartbeat"),
+    [((), 30.0, 5.0), (("--lease", "6s"), 6.0, 1.0), (("--lease", "2.0"), 2.0, 2 / 6)],
+)
+def test_a_lease_comes_with_heartbeats_that_renew_it(cli, handed, said, dead_after, heartbeat):
+    cli("worker", "shop.jobs", *said)
+    options = handed["options"]
+    assert (options.dead_after, options.heartbeat) == (dead_after, pytest.approx(heartbeat))
+
+
+def test_a_lease_out_of_range_is_refused(cli):
+    said = cli("worker", "shop.jobs", "--lease", "1s", code=2)
+    assert "a lease lasts 2 s to 1 h, got 1 s" in said.stderr
+
+
 def test_hands_the_options_to_the_supervisor(cli, handed):
     cli(
         *("worker", "shop.jobs", "--queues", "critical=10,default=5@2", "--threads", "3"),

@@ -8,13 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from support import mariadb, postgres, valkey
+from support import postgres, valkey
+from support.mysql import MARIADB, MYSQL
 
 URLS: dict[str, Callable[[Path], str]] = {
     "memory": lambda _folder: "memory:",
     "sqlite": lambda folder: f"sqlite:///{folder}/jobs.db",
     "postgresql": lambda _folder: postgres.fresh_url(),
-    "mariadb": lambda _folder: mariadb.fresh_url(),
+    "mariadb": lambda _folder: MARIADB.fresh_url(),
+    "mysql": lambda _folder: MYSQL.fresh_url(),
     "redis": lambda _folder: valkey.fresh_url(),
     "one shard": lambda _folder: "sharded:a=memory:",
     "sharded": lambda _folder: "sharded:a=memory:|b=memory:",
@@ -30,11 +32,14 @@ SEVERAL = ("sharded", "sharded redis")
 
 _ORDER = "the order of a queue holds on each shard, not across them"
 _KEPT = "the counts of a retention are kept by each shard"
+_MARKS = "marks of one owner on several shards are undone one shard at a time"
 NOT_ACROSS_SHARDS = {
     "test_each_queue_gives_no_more_than_its_room": _ORDER,
     "test_no_more_than_the_limit_is_leased": _ORDER,
     "test_successes_over_the_count_of_their_queue_go_oldest_first": _KEPT,
     "test_one_batch_of_successes_can_go_in_part": _KEPT,
+    "test_marks_of_one_owner_are_granted_all_or_none": _MARKS,
+    "test_what_an_owner_held_before_stays_as_it_was": _MARKS,
     "test_the_adapter_answers_as_the_reference_does": f"{_ORDER}; {_KEPT}",
 }
 """Test -> why it cannot hold over `SEVERAL`. All of them hold over a sharded store of one shard."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from conformance.builders import (
@@ -21,7 +23,7 @@ from conformance.builders import (
 )
 from turnout.errors import EnqueueError, WithinError
 from turnout.job import JobRecord, State, Unique
-from turnout.store.protocol import MAX_BATCH
+from turnout.store.protocol import MAX_BATCH, EnqueuesNew
 
 AWKWARD = (
     '{"s":"\\u0000 \\ud83d\\ude00 \\\\ \\" \\n \\/"}',
@@ -133,3 +135,47 @@ def test_a_key_for_a_time_needs_the_time(store):
     with pytest.raises(EnqueueError, match="ttl"):
         store.enqueue([new_job(1, unique=Unique("k", "time"))], now=T)
     assert store.count(now=T) == []
+
+
+# ---- one new job by itself: the same, on stores that have a shorter way for it
+
+
+def put_new(store, job):
+    if isinstance(store, EnqueuesNew):
+        return store.enqueue_new(job)
+    return store.enqueue([job])[0]
+
+
+@pytest.mark.parametrize("args", AWKWARD)
+def test_a_new_job_keeps_every_field(store, args):
+    job = new_job(1, "mail", task="m.sänd", args=args, priority=-7, context='{"request":"ä"}')
+    assert put_new(store, job) == job_id(1)
+    kept = known(store, 1)
+    assert (kept.task, kept.queue, kept.state) == ("m.sänd", "mail", State.QUEUED)
+    assert (kept.args, kept.priority, kept.context) == (args, -7, '{"request":"ä"}')
+    assert kept.run_at == kept.enqueued_at > T
+    assert stats(store, "mail").ready == 1
+
+
+def test_a_new_job_is_leased_beside_others_by_its_priority(store):
+    open_epoch(store, now=None)
+    put_new(store, new_job(1))
+    put_new(store, new_job(2, priority=5))
+    assert numbers(lease(store, limit=10, now=None)) == [2, 1]
+
+
+def test_a_new_job_that_waits_or_ends_or_is_unique_is_told_so(store):
+    later = time.time() + 60
+    assert put_new(store, new_job(1, run_at=later, unique=Unique("k"))) == job_id(1)
+    assert put_new(store, new_job(2, unique=Unique("k"))) is None
+    assert put_new(store, new_job(3, expires_at=later)) == job_id(3)
+    assert known(store, 1).run_at == pytest.approx(later)
+    assert known(store, 3).expires_at == pytest.approx(later)
+    assert (stats(store).scheduled, stats(store).ready) == (1, 1)
+
+
+def test_a_new_job_whose_reply_was_lost_is_repeated_as_any_other(store):
+    assert put_new(store, new_job(1)) == job_id(1)
+    assert store.enqueue([new_job(1)]) == [job_id(1)]
+    assert put_new(store, new_job(1)) == job_id(1)
+    assert stats(store).ready == 1

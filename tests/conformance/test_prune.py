@@ -44,6 +44,13 @@ def test_successes_over_the_count_of_their_queue_go_oldest_first(store, result):
     assert stats(store).succeeded == 2
 
 
+def test_a_batch_past_its_time_goes_no_further_than_the_limit(store):
+    finish(store, *(new_job(n) for n in range(10)), keep=HOUR)
+    gone = [store.prune(FOREVER, limit=4, now=T + HOUR + 1) for _ in range(4)]
+    assert gone == [4, 4, 2, 0]
+    assert (found(store), stats(store).succeeded) == ([], 0)
+
+
 def test_one_batch_of_successes_can_go_in_part(store):
     finish(store, *(new_job(n) for n in range(10)), keep=DAY)
     assert store.prune(Retention(succeeded_count=4), now=T + 10) == 6

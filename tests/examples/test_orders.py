@@ -6,6 +6,7 @@ import smtplib
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from email.message import EmailMessage
 from pathlib import Path
 
@@ -22,6 +23,7 @@ ADDRESSES = ("PAYMENT", "MAILING_LIST", "CHAT", "ANALYTICS", "CONTROL")
 @pytest.fixture
 def example(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT))
+    monkeypatch.setenv("TURNOUT_SECRET", "s" * 32)
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +112,7 @@ def shop(tmp_path, monkeypatch, example):
 
 
 def test_an_order_and_its_five_jobs_are_one_transaction(shop):
-    order_id = shop.place("a@example.org", "card-1", 100)
+    order_id = shop.place("a@example.org", "card-1", 100)["order"]
     jobs = shop.jobs.store.find(JobFilter())
     assert sorted(job.task.rpartition(".")[2] for job in jobs) == [
         "charge",
@@ -129,9 +131,37 @@ def test_an_order_that_fails_half_way_leaves_neither_order_nor_jobs(shop, monkey
     monkeypatch.setattr(shop.track, "enqueue", broken)
     with pytest.raises(ArgumentError):
         shop.place("a@example.org", "card-1", 100)
-    with sqlite3.connect(shop.database.PATH) as db:
+    with closing(sqlite3.connect(shop.database.PATH)) as db:
         assert db.execute("SELECT count(*) FROM orders").fetchone() == (0,)
     assert shop.jobs.store.find(JobFilter()) == []
+
+
+@pytest.fixture
+def stage(example, tmp_path):
+    """Third parties, web server and worker, as processes."""
+    from examples.orders.processes import Stage
+
+    with Stage(tmp_path) as stage:
+        stage.start_services()
+        stage.start_web()
+        stage.start_worker(5)
+        yield stage
+
+
+@pytest.mark.slow
+@pytest.mark.process
+@pytest.mark.parametrize(
+    ("card", "last", "state"),
+    [("card-1", "succeeded", "paid"), ("card_declined", "discarded", "declined")],
+)
+def test_a_buyer_hears_of_the_payment_on_one_stream(stage, card, last, state):
+    from examples.orders import database
+    from examples.orders.buyer import buy
+
+    seen = buy(stage.web, {"email": "a@example.org", "card": card, "cents": 100})
+    assert (seen.status, seen.ended, seen.states[-1]) == (201, True, last)
+    [order] = database.all_orders(str(stage.database))
+    assert (order.id, order.state) == (seen.order, state)
 
 
 def test_percentiles_and_rates_of_a_visit(example):

@@ -7,14 +7,20 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from support import mariadb
+from support import mysql
 from turnout.store.mysql import MySQLStore
 
 
+@pytest.fixture(scope="module", params=[mysql.MARIADB, mysql.MYSQL], ids=lambda one: one.name)
+def family(request) -> mysql.Family:
+    """Which of the two servers it is."""
+    return request.param
+
+
 @pytest.fixture
-def url() -> str:
+def url(family) -> str:
     """The URL of empty tables on the server that all tests share."""
-    return mariadb.fresh_url()
+    return family.fresh_url()
 
 
 @pytest.fixture
@@ -33,11 +39,9 @@ def store(url) -> Iterator[MySQLStore]:
 
 
 @pytest.fixture(scope="module")
-def mortal() -> Iterator[mariadb.Server]:
+def mortal(family) -> Iterator[mysql.Server]:
     """A server of this module's own, which may be crashed and misconfigured."""
-    mariadb.need()
-    if not mariadb.has_own():
-        pytest.skip("crashing a server needs one of our own: install mariadb-server")
-    server = mariadb.Server()
+    family.need_own()
+    server = family.start()
     yield server
     server.close()

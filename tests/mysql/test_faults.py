@@ -27,7 +27,7 @@ from conformance.builders import (
     want,
 )
 from process.rig import wait_until
-from support import mariadb
+from support import mysql
 from support.proxy import Proxy
 from turnout.errors import StoreBusy, StoreError, StoreUnavailable
 from turnout.job import State
@@ -41,8 +41,8 @@ def crashing(mortal):
     opened.setup()
     yield opened
     opened.close()
-    with mariadb.connect(mortal.admin_url) as admin:
-        for name in mariadb._tables(admin, "crash_"):
+    with mysql.connect(mortal.admin_url) as admin:
+        for name in mysql.tables(admin, "crash_"):
             run_sql(admin, f"DROP TABLE {name}")
 
 
@@ -103,17 +103,17 @@ def test_a_restart_under_load_loses_nothing_that_was_confirmed(mortal, crashing)
     assert stats(crashing).running == 0
 
 
-def test_sessions_that_were_killed_cost_one_error(store):
+def test_sessions_that_were_killed_cost_one_error(family, store):
     put(store, new_job(1))
-    with mariadb.connect() as admin:
+    with family.connect() as admin:
         for session in sessions(admin):
             run_sql(admin, f"KILL {session}")
     wait_until(lambda: works(store, 2), "the store works")
     assert state_of(store, 2) is State.QUEUED
 
 
-def test_a_statement_that_is_killed_in_the_middle_has_done_nothing(store):
-    with mariadb.connect() as holder:
+def test_a_statement_that_is_killed_in_the_middle_has_done_nothing(family, store):
+    with family.connect() as holder:
         store.enqueue([unique_job(1)], within=holder)
         failed: list[BaseException] = []
 
@@ -129,7 +129,7 @@ def test_a_statement_that_is_killed_in_the_middle_has_done_nothing(store):
             "SELECT id FROM information_schema.processlist "
             f"WHERE info LIKE '%%{store.prefix}uniq%%' AND id <> CONNECTION_ID()"
         )
-        with mariadb.connect() as admin:
+        with family.connect() as admin:
             [(session,)] = wait_until(lambda: run_sql(admin, query), "it waits")
             run_sql(admin, f"KILL {session}")
         thread.join(10)
@@ -139,10 +139,10 @@ def test_a_statement_that_is_killed_in_the_middle_has_done_nothing(store):
     assert put(store, new_job(2), unique_job(3)) == [job_id(2), job_id(3)]
 
 
-def test_a_lease_whose_reply_was_lost_comes_with_the_next_exchange(store):
+def test_a_lease_whose_reply_was_lost_comes_with_the_next_exchange(family, store):
     open_epoch(store)
     put(store, *(new_job(n) for n in range(10)))
-    proxy = Proxy(mariadb.base_url())
+    proxy = Proxy(family.base_url())
     through = MySQLStore.from_url(f"{proxy.url}?prefix={store.prefix}")
     through.setup()
     proxy.lose_reply()
@@ -158,8 +158,28 @@ def test_a_lease_whose_reply_was_lost_comes_with_the_next_exchange(store):
     proxy.close()
 
 
-def test_an_enqueue_whose_reply_was_lost_can_be_repeated(store):
-    proxy = Proxy(mariadb.base_url())
+def test_a_lease_whose_reply_was_lost_outlasts_trips_that_only_settle(family, store):
+    open_epoch(store)
+    put(store, *(new_job(n) for n in range(10)))
+    proxy = Proxy(family.base_url())
+    through = MySQLStore.from_url(f"{proxy.url}?prefix={store.prefix}")
+    through.setup()
+    first = through.exchange("e1", [], want(limit=2)).leased
+    proxy.lose_reply()
+    with pytest.raises(StoreUnavailable):
+        through.exchange("e1", [], want(limit=4))
+    assert proxy.lost_replies == 1
+    wait_until(lambda: state_of(store, 2) is State.RUNNING, "it was committed")
+    done = sorted(settle(through, *map(succeeded, first)))
+    assert done == [0, 1]
+    leased = through.exchange("e1", [], want(limit=4)).leased
+    assert sorted(numbers(leased)) == [2, 3, 4, 5], "the same jobs: nobody else could ever run them"
+    through.close()
+    proxy.close()
+
+
+def test_an_enqueue_whose_reply_was_lost_can_be_repeated(family, store):
+    proxy = Proxy(family.base_url())
     through = MySQLStore.from_url(f"{proxy.url}?prefix={store.prefix}")
     through.setup()
     proxy.lose_reply()
@@ -171,8 +191,8 @@ def test_an_enqueue_whose_reply_was_lost_can_be_repeated(store):
     proxy.close()
 
 
-def test_a_server_behind_a_dead_network_is_given_up(store):
-    proxy = Proxy(mariadb.base_url())
+def test_a_server_behind_a_dead_network_is_given_up(family, store):
+    proxy = Proxy(family.base_url())
     through = MySQLStore.from_url(f"{proxy.url}?prefix={store.prefix}")
     put(through, new_job(1))
     proxy.go_away()
@@ -184,12 +204,12 @@ def test_a_server_behind_a_dead_network_is_given_up(store):
     proxy.close()
 
 
-def test_a_deadlock_is_tried_again(store, monkeypatch):
+def test_a_deadlock_is_tried_again(family, store, monkeypatch):
     # Two callers take the same two keys in opposite order, which enqueue itself never does.
     pauses: list[float] = []
     real = mysql_connection.time.sleep
     monkeypatch.setattr(mysql_connection.time, "sleep", lambda s: (pauses.append(s), real(s)))
-    with mariadb.connect() as holder:
+    with family.connect() as holder:
         store.enqueue([unique_job(1, "b")], within=holder)
         answers: list[object] = []
         batch = (unique_job(2, "a"), unique_job(3, "b"))
@@ -199,10 +219,11 @@ def test_a_deadlock_is_tried_again(store, monkeypatch):
             "SELECT 1 FROM information_schema.processlist "
             f"WHERE info LIKE '%%{store.prefix}uniq%%' AND id <> CONNECTION_ID()"
         )
-        with mariadb.connect() as admin:
+        with family.connect() as admin:
             wait_until(lambda: run_sql(admin, query), "it waits for b")
         # The holder has done more, so that the server gives up the other.
-        run_sql(holder, f"INSERT INTO {store.prefix}cancel SELECT UUID() FROM seq_1_to_100")
+        more = ", ".join(["(UUID())"] * 100)
+        run_sql(holder, f"INSERT INTO {store.prefix}cancel VALUES {more}")
         store.enqueue([unique_job(4, "a")], within=holder)
         holder.commit()
         thread.join(15)
@@ -210,12 +231,12 @@ def test_a_deadlock_is_tried_again(store, monkeypatch):
     assert pauses, "the server took it for a deadlock"
 
 
-def test_a_lock_that_stays_is_given_up_in_the_end(store, monkeypatch):
+def test_a_lock_that_stays_is_given_up_in_the_end(family, store, monkeypatch):
     monkeypatch.setitem(mysql_connection.retried.__kwdefaults__, "seconds", 0.1)
     session = mysql_connection._SESSION.replace("lock_wait_timeout = 10", "lock_wait_timeout = 1")
     monkeypatch.setattr(mysql_connection, "_SESSION", session)
     store.close()
-    with mariadb.connect() as holder:
+    with family.connect() as holder:
         store.enqueue([unique_job(1)], within=holder)
         with pytest.raises(StoreBusy, match="1205"):
             put(store, unique_job(2))
@@ -228,7 +249,7 @@ def test_too_many_connections_say_so_and_pass(mortal, crashing):
     crashing.close()
     with pytest.raises(pymysql.err.OperationalError, match="1040"):
         for _ in range(100):
-            taken.append(mariadb.connect(mortal.url))
+            taken.append(mysql.connect(mortal.url))
     with pytest.raises(StoreUnavailable, match="too many connections"):
         put(crashing, new_job(1))
     for connection in taken:
@@ -238,7 +259,7 @@ def test_too_many_connections_say_so_and_pass(mortal, crashing):
 
 def test_a_read_only_server_says_so_and_is_used_again(mortal, crashing):
     put(crashing, new_job(1))
-    with mariadb.connect(mortal.admin_url) as admin:
+    with mysql.connect(mortal.admin_url) as admin:
         run_sql(admin, "SET GLOBAL read_only = 1")
         with pytest.raises(StoreUnavailable, match="read-only"):
             put(crashing, new_job(2))
@@ -249,7 +270,7 @@ def test_a_read_only_server_says_so_and_is_used_again(mortal, crashing):
 
 def test_weak_settings_are_told(mortal, crashing):
     assert crashing.describe().enqueue_survives == "a power cut"
-    with mariadb.connect(mortal.admin_url) as admin:
+    with mysql.connect(mortal.admin_url) as admin:
         run_sql(admin, "SET GLOBAL innodb_flush_log_at_trx_commit = 2")
         info = crashing.describe()
         run_sql(admin, "SET GLOBAL innodb_flush_log_at_trx_commit = 1")
@@ -277,9 +298,9 @@ def test_a_fork_in_the_middle_of_work_shares_no_connection(store):
     assert stats(store).ready == 81
 
 
-def test_a_long_reader_changes_nothing_of_what_is_leased(store):
+def test_a_long_reader_changes_nothing_of_what_is_leased(family, store):
     open_epoch(store)
-    with mariadb.connect() as reader:
+    with family.connect() as reader:
         reader.query("START TRANSACTION WITH CONSISTENT SNAPSHOT")
         seen: list[int] = []
         for n in range(20):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from urllib.parse import urlsplit
 
 import django
 import pymysql
@@ -22,21 +23,20 @@ from conformance.builders import (
     unique_job,
     worker,
 )
-from support import mariadb
 from turnout.errors import WithinError
 from turnout.job import State
 from turnout.store.mysql import MySQLStore
 
 
 @pytest.fixture
-def connection():
-    with mariadb.connect() as opened:
+def connection(family):
+    with family.connect() as opened:
         yield opened
 
 
 @pytest.fixture
-def engine():
-    made = create_engine("mysql+pymysql:" + mariadb.base_url().partition(":")[2])
+def engine(family):
+    made = create_engine("mysql+pymysql:" + family.base_url().partition(":")[2])
     yield made
     made.dispose()
 
@@ -63,8 +63,8 @@ def test_sqlalchemy(store, engine, kind):
     assert (state_of(store, 1), state_of(store, 2)) == (State.QUEUED, None)
 
 
-def test_django(store):
-    parts = mariadb.urlsplit(mariadb.base_url())
+def test_django(family, store):
+    parts = urlsplit(family.base_url())
     if not settings.configured:
         settings.configure()
         django.setup()
@@ -102,10 +102,10 @@ def test_a_taken_key_leaves_the_callers_transaction_usable(store, connection):
     assert state_of(store, 3) is State.QUEUED
 
 
-def test_a_failed_enqueue_undoes_itself_and_nothing_of_the_callers(store, connection):
+def test_a_failed_enqueue_undoes_itself_and_nothing_of_the_callers(family, store, connection):
     run_sql(connection, "CREATE TEMPORARY TABLE mine (n INTEGER)")
     run_sql(connection, "INSERT INTO mine VALUES (1)")
-    with mariadb.connect() as holder:
+    with family.connect() as holder:
         store.enqueue([unique_job(1)], within=holder)
         run_sql(connection, "SET innodb_lock_wait_timeout = 1")
         with pytest.raises(WithinError, match="1205"):
@@ -117,8 +117,8 @@ def test_a_failed_enqueue_undoes_itself_and_nothing_of_the_callers(store, connec
     assert (state_of(store, 2), state_of(store, 3)) == (State.QUEUED, None)
 
 
-def test_autocommit_without_a_transaction_is_refused(store):
-    with mariadb.connect(autocommit=True) as plain:
+def test_autocommit_without_a_transaction_is_refused(family, store):
+    with family.connect(autocommit=True) as plain:
         with pytest.raises(WithinError, match="autocommit"):
             store.enqueue([new_job(1)], within=plain)
         assert state_of(store, 1) is None
@@ -128,8 +128,8 @@ def test_autocommit_without_a_transaction_is_refused(store):
     assert state_of(store, 1) is State.QUEUED
 
 
-def test_another_database_is_refused(store):
-    with mariadb.connect() as other:
+def test_another_database_is_refused(family, store):
+    with family.connect() as other:
         other.select_db("information_schema")
         with pytest.raises(WithinError, match="one transaction cannot span two"):
             store.enqueue([new_job(1)], within=other)
@@ -154,9 +154,9 @@ def test_an_old_snapshot_of_the_callers_does_not_hide_a_taken_key(store, connect
     connection.rollback()
 
 
-def test_a_callers_open_transaction_holds_nobody_up(store, connection):
+def test_a_callers_open_transaction_holds_nobody_up(family, store, connection):
     store.enqueue([new_job(1), new_job(2, "mail")], within=connection)
-    other = MySQLStore.from_url(mariadb.base_url() + f"?prefix={store.prefix}")
+    other = MySQLStore.from_url(family.base_url() + f"?prefix={store.prefix}")
     leased: list[object] = []
 
     def work() -> None:

@@ -113,6 +113,26 @@ def test_a_lease_whose_reply_was_lost_comes_with_the_next_exchange(store):
     proxy.close()
 
 
+def test_a_lease_whose_reply_was_lost_outlasts_trips_that_only_settle(store):
+    open_epoch(store)
+    put(store, *(new_job(n) for n in range(10)))
+    proxy = Proxy(postgres.base_url())
+    through = PostgresStore.from_url(f"{proxy.url}?schema={store.schema}")
+    through.setup()
+    first = through.exchange("e1", [], want(limit=2)).leased
+    proxy.lose_reply()
+    with pytest.raises(StoreUnavailable):
+        through.exchange("e1", [], want(limit=4))
+    assert proxy.lost_replies == 1
+    wait_until(lambda: state_of(store, 2) is State.RUNNING, "it was committed")
+    done = sorted(settle(through, *map(succeeded, first)))
+    assert done == [0, 1]
+    leased = through.exchange("e1", [], want(limit=4)).leased
+    assert sorted(numbers(leased)) == [2, 3, 4, 5], "the same jobs: nobody else could ever run them"
+    through.close()
+    proxy.close()
+
+
 def test_a_server_behind_a_dead_network_is_given_up(store):
     proxy = Proxy(postgres.base_url())
     through = PostgresStore.from_url(f"{proxy.url}?schema={store.schema}")

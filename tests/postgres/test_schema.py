@@ -15,6 +15,7 @@ import pytest
 
 from conformance.builders import (
     T,
+    found,
     lease,
     new_job,
     numbers,
@@ -29,6 +30,7 @@ from process.rig import wait_until
 from support import postgres
 from turnout.errors import SchemaError, StoreError, StoreUnavailable
 from turnout.job import State
+from turnout.limits import Mark
 from turnout.store.postgres import PostgresStore, checks
 
 _serial = itertools.count()
@@ -277,3 +279,18 @@ def test_tables_whose_rows_are_short_lived_are_vacuumed_early(store, admin):
         early = {"autovacuum_vacuum_scale_factor=0.02", "autovacuum_vacuum_cost_delay=0"}
         assert early <= options[name], name
     assert {"ready", "lease", "final", "trace", "uniq"} <= options.keys()
+
+
+def test_an_older_schema_is_upgraded_with_its_jobs(fresh, admin):
+    store = fresh()
+    store.setup()
+    put(store, new_job(1))
+    for name in ("mark", "metric", "metric_source"):
+        admin.execute(f"DROP TABLE {store.schema}.{name}")
+    admin.execute(f"UPDATE {store.schema}.meta SET value = '1' WHERE key = 'schema'")
+    upgraded = fresh(f"{postgres.base_url()}?schema={store.schema}")
+    upgraded.setup()
+    assert upgraded.mark([Mark(key="k", owner="a", ttl=9)])[0].granted
+    assert upgraded.metrics(60) == []
+    put(store, new_job(2))  # a worker of the older version goes on
+    assert found(upgraded) == [2, 1]

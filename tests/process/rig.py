@@ -39,11 +39,19 @@ def wait_until(condition: Callable[[], T], what: str = "", *, timeout: float = 1
 
 def is_alive(pid: int) -> bool:
     """Tell whether a process still runs; one that waits to be buried does not."""
+    return _state(pid) not in "ZX"
+
+
+def is_stopped(pid: int) -> bool:
+    """Tell whether a process was suspended by a signal."""
+    return _state(pid) == "T"
+
+
+def _state(pid: int) -> str:
     try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
-        return False
-    return state not in "ZX"
+        return "X"
 
 
 class Worker:

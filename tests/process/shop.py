@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Callable
 from contextvars import ContextVar
 from pathlib import Path
@@ -24,6 +25,7 @@ from turnout import (
     JobTimeout,
     Retry,
     Turnout,
+    concurrency,
     current_job,
     discard_on,
     exactly,
@@ -66,6 +68,8 @@ def make_app(folder: Path, url: str, *, extra: bool = False) -> Turnout:
     jobs = Turnout(url)
     ledger = Ledger(folder)
     _steady(jobs, ledger)
+    _limited(jobs, ledger)
+    _calling(jobs, ledger)
     _heavy(jobs, ledger)
     _deadly(jobs, ledger)
     _slow(jobs, ledger)
@@ -121,6 +125,47 @@ def _steady(jobs: Turnout, ledger: Ledger) -> None:
         ledger.write("start", name, os.getpid())
         while not ledger.is_released(name):
             time.sleep(0.01)
+
+
+def _limited(jobs: Turnout, ledger: Ledger) -> None:
+    @jobs.task(name="slot", limit=concurrency("slots", 3, lease=1))
+    def slot(name: str) -> None:
+        ledger.write("start", "slot", name, os.getpid())
+        time.sleep(0.02)
+        ledger.write("end", "slot", name, os.getpid())
+
+    @jobs.task(name="alone", limit=concurrency("alone", 1, lease=1))
+    def alone(name: str) -> None:
+        ledger.write("start", name, os.getpid())
+        while not ledger.is_released(name):
+            time.sleep(0.01)
+        ledger.write("end", name, os.getpid())
+
+
+def _calling(jobs: Turnout, ledger: Ledger) -> None:
+    def get(name: str) -> None:
+        port = (ledger.folder / "port").read_text()
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/{name}", timeout=0.3) as answer:
+            answer.read()
+
+    @jobs.task(name="careful", dependency="service", wait=exactly(0.2), attempts=1_000)
+    def careful(name: str) -> None:
+        get(name)
+
+    @jobs.task(name="within")
+    def within(name: str) -> None:
+        with current_job().dependency("fragile"):
+            ledger.write("start", "fragile", name, os.getpid())
+            time.sleep(0.02)
+            ledger.write("end", "fragile", name, os.getpid())
+
+    @jobs.task(name="within-isolated", isolate=True)
+    def within_isolated(name: str) -> None:
+        within(name)
+
+    @jobs.task(name="naive", wait=exactly(0.2), attempts=1_000)
+    def naive(name: str) -> None:
+        get(name)
 
 
 def _heavy(jobs: Turnout, ledger: Ledger) -> None:

@@ -16,6 +16,7 @@ from contextlib import closing
 import pytest
 
 from process.rig import wait_until
+from turnout import stacks
 from turnout.job import State
 
 pytestmark = pytest.mark.process
@@ -247,3 +248,22 @@ def test_redelivery_is_refused_where_production_may_be(sqlite_rig):
     worker = sqlite_rig.start_cli("--redeliver", "0.02", "--redeliver-in-production")
     worker.until_logged("2 % of the jobs that succeed are run twice on purpose")
     assert worker.stop() == 0
+
+
+def test_an_order_brings_the_stacks_of_running_jobs(rig):
+    """Of one in a thread, and of a coroutine that waits."""
+    rig.start(dead_after=30.0)
+    jobs = {name: rig.enqueue(name, name) for name in ("hold", "ahold")}
+    for name in jobs:
+        rig.until_said("start", name)
+    [info] = rig.store.workers()
+    assert rig.store.order(info.epoch, "dump")
+    told = wait_until(lambda: stacks.read(rig.store, info.epoch), "the stacks", timeout=30)
+    texts = {stack.job: stack.text for stack in told.stacks}
+    assert set(texts) == set(jobs.values())
+    assert "in _steady.<locals>.hold\n" in texts[jobs["hold"]]
+    assert "in _asynchronous.<locals>.ahold\n" in texts[jobs["ahold"]]
+    assert "attempt.py" not in "".join(texts.values())
+    for name, job_id in jobs.items():
+        rig.ledger.release(name)
+        rig.until(job_id, State.SUCCEEDED)

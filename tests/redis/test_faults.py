@@ -8,6 +8,7 @@ import shutil
 import pytest
 
 from conformance.builders import (
+    T,
     known,
     lease,
     new_job,
@@ -25,7 +26,7 @@ from conformance.builders import (
 from process.rig import wait_until
 from support.proxy import Proxy
 from turnout.errors import ConfigError, StoreUnavailable
-from turnout.job import State
+from turnout.job import JobFilter, State
 
 AOF = ("--appendonly", "yes", "--appendfsync")
 
@@ -64,24 +65,36 @@ def test_with_every_write_on_disk_a_killed_server_forgets_nothing(mortal, opened
     assert store.exchange("e1", [], want()).lost is False
 
 
-def test_a_settle_of_the_last_second_that_a_power_cut_forgot_is_sent_again(mortal, opened):
+def test_settles_of_the_last_second_that_a_power_cut_forgot_are_sent_again(mortal, opened):
     server = mortal(*AOF, "everysec")
     store = opened(server.url)
     assert store.describe().enqueue_survives == "a killed process"
-    leased = hold(store, 1)
+    plain, told, unkept, failed = hold(store, 1, 2, 3, 4)
+    other = hold(store, 5)  # plain too, under a lease of its own
     kept = server.folder / "before"
     shutil.copytree(server.folder / "appendonlydir", kept)
-    store.exchange("e1", list(map(succeeded, leased)), None)
+    outcomes = [
+        *map(succeeded, [plain, *other]),
+        succeeded(told, result="7"),
+        succeeded(unkept, keep=0),
+        retried(failed, run_at=2 * T),
+    ]
+    assert len(store.exchange("e1", outcomes, None).settled) == 5
+    before = store.find(JobFilter())
     server.kill()
     # What a kill leaves in the page cache, a power cut takes: the file is as it was before.
     shutil.rmtree(server.folder / "appendonlydir")
     kept.rename(server.folder / "appendonlydir")
     server.start()
-    assert state_of(opened(server.url), 1) is State.RUNNING, "the settle is forgotten"
+    states = {state_of(opened(server.url), n) for n in range(1, 6)}
+    assert states == {State.RUNNING}, "the settles are forgotten"
     with pytest.raises(StoreUnavailable):
         store.exchange("e1", [], None)
     store.exchange("e1", [], None)
-    assert state_of(store, 1) is State.SUCCEEDED
+    assert [state_of(store, n) for n in (1, 2, 4, 5)] == [
+        State.SUCCEEDED, State.SUCCEEDED, State.QUEUED, State.SUCCEEDED,
+    ]  # fmt: skip
+    assert store.find(JobFilter()) == before, "everything that was told of them is as it was"
 
 
 def test_after_a_restart_from_a_snapshot_what_was_settled_since_runs_again(mortal, opened):
@@ -132,6 +145,24 @@ def test_a_lease_whose_reply_was_lost_comes_with_the_next_exchange(store, url, o
     leased = through.exchange("e1", [], want(limit=4)).leased
     assert sorted(numbers(leased)) == [0, 1, 2, 3], "the same jobs, not four more"
     assert sorted(settle(through, *map(succeeded, leased))) == [0, 1, 2, 3]
+    proxy.close()
+
+
+def test_a_lease_whose_reply_was_lost_outlasts_trips_that_only_settle(store, url, opened):
+    open_epoch(store)
+    put(store, *(new_job(n) for n in range(10)))
+    proxy = Proxy(url)
+    through = opened(proxy.url)
+    first = through.exchange("e1", [], want(limit=2)).leased
+    proxy.lose_reply()
+    with pytest.raises(StoreUnavailable):
+        through.exchange("e1", [], want(limit=4))
+    assert proxy.lost_replies == 1
+    wait_until(lambda: state_of(store, 2) is State.RUNNING, "it was done")
+    done = sorted(settle(through, *map(succeeded, first)))
+    assert done == [0, 1]
+    leased = through.exchange("e1", [], want(limit=4)).leased
+    assert sorted(numbers(leased)) == [2, 3, 4, 5], "the same jobs: nobody else could ever run them"
     proxy.close()
 
 

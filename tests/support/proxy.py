@@ -6,7 +6,8 @@
 
 With a `delay`, whatever passes does so that many seconds late, each way.
 `lose_reply` lets the server do what the client asked for next, and cuts the line at its first
-answer: the client cannot know whether its commit took place.
+answer, or in the middle of it: the client cannot know whether its commit took place.
+`move_to` gives the address to another server, as a failover does.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ class Link:
         self.client = client
         self.server = server
         self.doomed = False  # cut at the next answer
+        self.part = 0.0  # of that answer which still passes
 
     def close(self) -> None:
         for end in (self.client, self.server):
@@ -40,9 +42,7 @@ class Proxy:
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
-        assert parts.hostname, "a server's URL has a host"
-        assert parts.port, "a server's URL has a port"
-        self._target = (parts.hostname, parts.port)
+        self.move_to(url)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         user, at, _ = parts.netloc.rpartition("@")
@@ -84,11 +84,19 @@ class Proxy:
             link.close()
         return len(links)
 
-    def lose_reply(self) -> None:
-        """Cut each open connection at the next answer that passes on it."""
+    def lose_reply(self, part: float = 0.0) -> None:
+        """Cut each open connection at the next answer on it, of which a part still passes."""
         with self._lock:
             for link in self._links:
+                link.part = part
                 link.doomed = True
+
+    def move_to(self, url: str) -> None:
+        """Stand before another server from now on; what is open stays where it is."""
+        parts = urlsplit(url)
+        assert parts.hostname, "a server's URL has a host"
+        assert parts.port, "a server's URL has a port"
+        self._target = (parts.hostname, parts.port)
 
     def close(self) -> None:
         """End the proxy."""
@@ -130,6 +138,7 @@ class Proxy:
                     threading.Event().wait(self.delay)
                 if answers and link.doomed:
                     self.lost_replies += 1
+                    sink.sendall(data[: int(len(data) * link.part)])
                     break
                 sink.sendall(data)
         except OSError:

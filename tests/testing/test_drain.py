@@ -40,6 +40,17 @@ def test_one_queue_leaves_the_others_alone(any_shop):
     assert [job.queue for job in enqueued(any_shop.jobs)] == ["mails"]
 
 
+def test_lanes_are_drained_with_their_queue_or_alone(any_shop):
+    for lane in ("a", "b"):
+        any_shop.charge.using(lane=lane).enqueue(1)
+    any_shop.charge.using(lane="a", queue="elsewhere").enqueue(2)
+    any_shop.charge.using(lane="c", run_at=datetime.now(UTC) + timedelta(days=1)).enqueue(3)
+    assert drain(any_shop.jobs, queue="default~a") == {"succeeded": 1}
+    assert drain(any_shop.jobs, queue="default") == {"succeeded": 1}
+    assert drain(any_shop.jobs) == {"succeeded": 1}
+    assert [job.queue for job in enqueued(any_shop.jobs)] == ["default~c"]
+
+
 def test_failures_are_counted_and_kept(any_shop):
     error = any_shop.Flaky("no line")
     any_shop.failures = [error, any_shop.OutOfStock()]

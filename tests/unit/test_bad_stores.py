@@ -172,7 +172,7 @@ def test_a_full_disk_refuses_keeps_what_was_told_and_serves_again(tmp_path):
         pytest.skip("needs root to mount a small disk")
     disk = tmp_path / "disk"
     disk.mkdir()
-    mount = f'mount -t tmpfs -o size=2m tmpfs "{disk}" || exit 77; dd if=/dev/zero of="{disk}/ballast" bs=64k count=8 status=none; exec "$@"'  # noqa: E501
+    mount = f'mount -t tmpfs -o size=3m tmpfs "{disk}" || exit 77; dd if=/dev/zero of="{disk}/ballast" bs=64k count=16 status=none; exec "$@"'  # noqa: E501
     lift = f"LIFT = lambda: os.unlink({str(disk / 'ballast')!r})\n"
     probe = subprocess.run(
         ["unshare", "-m", "sh", "-c", mount, "sh", "true"], capture_output=True, check=False

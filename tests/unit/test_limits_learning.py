@@ -13,6 +13,7 @@ from turnout.errors import ConfigError
 from turnout.limits import (
     Adaptive,
     Breaker,
+    BudgetState,
     Cooldown,
     Dependency,
     RetryBudget,
@@ -201,6 +202,28 @@ class TestBudget:
             else:
                 assert rule.admit(state, attempt, verdict.until)[1].allowed
             assert retries <= 10 + 0.2 * firsts + 0.1 * now + 1e-6
+
+    def test_a_service_that_is_well_again_is_retried_ever_faster(self):
+        rule = RetryBudget(share=0.2, floor=0.1, most=10)
+        state, good = BudgetState(1.0, 0.0, streak=4), Sample("ok", 0.1, attempt=2)
+        for _ in range(50):  # in the same moment: time has brought no token
+            state, verdict = rule.admit(state, 2, 0.0)
+            assert verdict.allowed
+            state = rule.after(state, good, 0.0)
+            assert state.tokens <= 10
+        assert state.tokens > 5, "more may run at once"
+
+    @pytest.mark.parametrize("sample", [Sample("ok", 0.1), Sample("failed", 0.1, attempt=2)])
+    def test_first_attempts_and_failures_give_nothing_back(self, sample):
+        state = BudgetState(1.0, 0.0, streak=4)
+        assert RetryBudget().after(state, sample, 0.0).tokens == 1.0
+
+    def test_a_sick_service_gives_nothing_back_though_some_calls_succeed(self):
+        rule, state = RetryBudget(), BudgetState(1.0, 0.0, streak=5)
+        good, bad = Sample("ok", 0.1, attempt=2), Sample("timeout", 1.0, attempt=2)
+        for sample in [bad, good, good, good, good] * 20:
+            state = rule.after(state, sample, 0.0)
+        assert state.tokens == 1.0
 
 
 class TestCooldown:

@@ -28,9 +28,10 @@ from conformance.builders import (
     want,
     worker,
 )
-from turnout.errors import StoreUnavailable, WithinError
+from turnout.errors import StoreBusy, StoreSlow, StoreUnavailable, WithinError
 from turnout.job import Exchanged, JobFilter, LeasedJob, Outcome, State, Unique
 from turnout.store.memory import MemoryStore
+from turnout.store.patience import patient
 from turnout.store.sharded import ShardedStore, shards
 from turnout.store.sharded.placement import owner
 from turnout.worker.fetcher import Fetcher
@@ -301,7 +302,6 @@ def test_a_worker_keeps_such_outcomes_and_tells_nobody_yet(rig):
     theirs = {job.id for job in jobs if owner("ab", job.id) == "b"}
     assert len(settler) == settler.away == len(theirs)
     assert {one.job.id for one in told} == {job.id for job in jobs} - theirs
-    assert settler.counts["lost"] == 0
     rig.mend("b")
     fetcher.exchange("e1", lambda _queue: -1_000_000, lambda _queue: 0)
     assert (len(settler), settler.away, len(told)) == (0, 0, 20)
@@ -475,6 +475,26 @@ def test_a_call_that_takes_long_makes_a_shard_rest_and_one_that_takes_longer_awa
     assert shard.health.is_away
     monkeypatch.undo()
     until(lambda: not shard.health.is_away)
+
+
+def test_who_waits_for_a_page_makes_no_shard_rest_or_away(rig, monkeypatch):
+    shard = rig.shard("a")
+    monkeypatch.setattr(shards, "TIRING", -1.0)
+    monkeypatch.setattr(shards, "SLOW", -1.0)
+    with patient(60.0):
+        shard.call(lambda store: store.count())
+    assert (shard.health.is_away, shard.health._rests_until) == (False, 0.0)
+
+
+def test_when_the_time_is_up_the_other_shards_are_not_the_answer(rig, monkeypatch):
+    def busy(*_args, **_more):
+        raise StoreBusy("a statement was stopped")
+
+    monkeypatch.setattr(rig.shard("b").store, "count", busy)
+    assert rig.store.count() == [], "busy for another reason: the others answer"
+    with pytest.raises(StoreSlow), patient(0.0):
+        rig.store.count()
+    assert not rig.shard("b").health.is_away
 
 
 def test_a_shard_taken_out_is_settled_and_rings_no_more(tmp_path, monkeypatch):

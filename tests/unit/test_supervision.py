@@ -16,7 +16,17 @@ from turnout.worker.board import Board, Stage
 from turnout.worker.health import Limits, bind, live, ready, status
 from turnout.worker.notify import Notifier
 from turnout.worker.options import WorkerOptions
-from turnout.worker.places import LOOP, PAUSE_MOST, WINDOW, Child, Place, how
+from turnout.worker.places import (
+    LOOP,
+    PAUSE_MOST,
+    PAUSE_SECOND,
+    PAUSE_USEFUL,
+    PROVEN,
+    WINDOW,
+    Child,
+    Place,
+    how,
+)
 from turnout.worker.recycling import Recycling
 from turnout.worker.redelivery import Redelivery, check_allowed
 
@@ -25,11 +35,27 @@ from turnout.worker.redelivery import Redelivery, check_allowed
 
 def test_the_first_death_costs_nothing_and_each_further_one_doubles_the_pause():
     place, rng = Place(0), random.Random(1)
-    pauses = [place.died(float(n), rng) for n in range(9)]
+    pauses = [place.died(float(n), rng) for n in range(12)]
     assert pauses[0] == 0.0
     for n, pause in enumerate(pauses[1:]):
-        assert min(2.0**n, PAUSE_MOST) / 2 <= pause <= min(2.0**n, PAUSE_MOST)
-    assert place.not_before == 8.0 + pauses[-1]
+        most = min(PAUSE_SECOND * 2.0**n, PAUSE_MOST)
+        assert most / 2 <= pause <= most
+    assert place.not_before == 11.0 + pauses[-1]
+
+
+def test_a_process_that_was_of_use_is_replaced_soon_however_often_that_happens():
+    place, rng = Place(0), random.Random(1)
+    pauses = [place.died(float(n), rng, was_useful=True) for n in range(12)]
+    assert pauses[0] == 0.0
+    assert max(pauses) <= PAUSE_USEFUL
+    assert place.is_looping(12.0)
+
+
+@pytest.mark.parametrize(
+    ("cells", "now", "useful"), [({"done": 1}, 0.1, True), ({}, PROVEN, False), ({}, 11.0, True)]
+)
+def test_of_use_is_who_ended_a_job_or_lived_long(cells, now, useful):
+    assert child(Board(2), **cells).was_useful(now) is useful
 
 
 def test_deaths_long_ago_are_forgotten():

@@ -23,7 +23,7 @@ def on_trial(jobs):
 
     worker = WorkerProcess(jobs, WorkerOptions(threads=1))
     jobs.store.setup()
-    worker._chores.heartbeat()
+    worker.chores.heartbeat()
     bad.enqueue()
     [leased] = jobs.store.exchange(worker.crew.epoch, [], Want((("*", 1),), 1)).leased
     suspect = replace(leased, crashes=2)

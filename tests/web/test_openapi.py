@@ -79,7 +79,9 @@ def test_answers_are_as_described(admin, shop, path):
     shop.running()
     shop.refund.enqueue(1, "4242")
     admin.post("/queues/pause", queue="critical", paused="yes")
-    query = {"task": "shop.charge", "error": "shop.CardError"} if "group" in path else {}
+    takes_task = path in ("/dead/group.json", "/tasks/one.json")
+    query = {"task": "shop.charge", "error": "shop.CardError"} if takes_task else {}
+    query |= {"epoch": "e1"} if path == "/workers/one.json" else {}
     answer = admin.client.get(path.replace("{id}", job_id), params=query)
     assert answer.status_code == 200
     described = API["paths"][path]["get"]["responses"]["200"]

@@ -12,15 +12,16 @@ from turnout.job import State
 from turnout.web.routes import SPOTS
 
 PAGES = [spot.path for spot in SPOTS if spot.method == "GET" and "{id}" not in spot.path]
+OF_ONE = ("/dead/group", "/tasks/one", "/workers/one")  # of a thing that is named
 UNKNOWN = "01a216e5-379d-7f31-8bfe-15bc69b13ddd"
 
 
-@pytest.mark.parametrize("path", [path for path in PAGES if path != "/dead/group"])
+@pytest.mark.parametrize("path", [path for path in PAGES if path not in OF_ONE])
 def test_every_page_opens_on_an_empty_store(admin, path):
     assert "<h1>" in admin.get(path)
 
 
-@pytest.mark.parametrize("path", [path for path in PAGES if path != "/dead/group"])
+@pytest.mark.parametrize("path", [path for path in PAGES if path not in OF_ONE])
 def test_every_page_is_json_too(admin, shop, path):
     shop.dead()
     by_suffix = admin.json(("/overview" if path == "/" else path) + ".json")
@@ -199,9 +200,9 @@ def test_pages_follow_each_other_without_a_gap(admin, shop):
 
 
 def test_a_search_that_runs_out_of_time_goes_on_where_it_stopped(admin, shop, monkeypatch):
-    monkeypatch.setattr("turnout.web.finding.FEW", 10)
-    monkeypatch.setattr("turnout.web.finding.CHUNK", 4)
-    monkeypatch.setattr("turnout.web.finding.MOST_LOOKED_AT", 8)
+    monkeypatch.setattr("turnout.finding.FEW", 10)
+    monkeypatch.setattr("turnout.finding.CHUNK", 4)
+    monkeypatch.setattr("turnout.finding.MOST_LOOKED_AT", 8)
     wanted = shop.mail.enqueue("a@example.com").id
     for n in range(20):
         shop.charge.enqueue(n)
@@ -220,9 +221,14 @@ def test_what_is_not_understood_is_said(admin, shop):
     shop.charge.enqueue(1)
     page = admin.get("/jobs?q=state:ded", code=400)
     assert "a state is one of queued, running" in page
-    remark = admin.json("/jobs.json?q=state:queued arg.order_id:7")
-    assert "no index of arguments" in remark["remarks"][0]
-    assert len(remark["jobs"]) == 1
+
+
+def test_jobs_are_found_by_an_argument_but_never_by_a_hidden_one(admin, shop):
+    found = shop.refund.enqueue(7, "4242-0001")
+    shop.refund.enqueue(8, "4242-0002")
+    ids = [job["id"] for job in admin.json("/jobs.json?q=arg.order_id:7")["jobs"]]
+    assert ids == [found.id]
+    assert admin.json("/jobs.json?q=arg.card:4242-0001")["jobs"] == []
 
 
 def test_an_unknown_job_and_an_unknown_page(admin):

@@ -74,14 +74,18 @@ def test_nothing_that_a_job_carries_runs(shop, admin, evil):
     assert shop.store.note("e1", leased, as_json)
     shop.heartbeat(epoch="e2", name=evil, queues=(evil,), version=evil)
     pages = [
-        *("/", "/queues", "/jobs", "/dead", "/workers", "/store"),
+        *("/", "/queues", "/jobs", "/dead", "/workers", "/limits", "/store"),
         *(f"/jobs/{died}", f"/jobs/{leased.id}", f"/jobs?q={quote('task:' + evil)}"),
         f"/dead/group?task={quote(evil)}&error={quote(evil)}",
+        f"/tasks/one?task={quote(evil)}",
     ]
     for path in pages:
         answer = admin.client.get(path)
         assert answer.status_code in (200, 400), answer.text
         watch(answer.text)
+    watch(admin.post("/workers/order", code=200, epoch="e2", order="stop").text)
+    watch(admin.post("/workers/order", epoch="e2", order="stop", sure="yes").text)
+    watch(admin.post("/limits/act", code=404, name=evil, action="open").text)
     admin.post(f"/jobs/{died}/act", action="retry")
     watch(admin.get("/audit"))
 

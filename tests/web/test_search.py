@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turnout.job import JobFilter, State
-from turnout.web import finding
+from turnout import finding
+from turnout.job import JobFilter, JobId, JobRecord, State
+from turnout.search import Query, parse, parse_length
 from turnout.web.pulse import Look
-from turnout.web.search import Query, parse, parse_length
 
 NOW = 1_000_000.0
 TASKS = ("shop.charge_card", "shop.charge_order", "shop.mail")
@@ -74,10 +74,47 @@ def test_a_prefix_that_fits_nothing_finds_nothing(shop):
     assert (found.jobs, found.end) == ([], "complete")
 
 
-def test_arguments_are_not_searched_and_that_is_said():
-    found = read("arg.order_id:7")
-    assert found.faults == ()
-    assert "no index of arguments" in found.remarks[0]
+@pytest.mark.parametrize(
+    ("text", "args", "fits"),
+    [
+        ("arg.order_id:7", '{"order_id":7}', True),
+        ("arg.order_id=7", '{"order_id":7}', True),
+        ("arg.order_id:7.0", '{"order_id":7}', True),
+        ("arg.order_id:7", '{"order_id":"7"}', True),
+        ("arg.order_id:7", '{"order_id":77}', False),
+        ("arg.order_id:1", '{"order_id":true}', False),
+        ("arg.gift:true", '{"gift":true}', True),
+        ("arg.gift:null", '{"gift":null}', True),
+        ('arg.name:"Ann Lee"', '{"name":"Ann Lee"}', True),
+        ("arg.to.city:Berlin", '{"to":{"city":"Berlin"}}', True),
+        ("arg.to:Berlin", '{"to":{"city":"Berlin"}}', False),
+        ("arg.0:7", "[7,8]", True),
+        ("arg.2:7", "[7,8]", False),
+        ("arg.x:7", "no JSON", False),
+        ("arg.a:1 arg.b:2", '{"a":1,"b":2}', True),
+        ("arg.a:1 arg.b:2", '{"a":1,"b":3}', False),
+    ],
+)
+def test_arguments_are_compared_whole(text, args, fits):
+    query = read(text)
+    assert query.faults == ()
+    assert query.exact() is None
+    job = JobRecord(id=JobId("01a2"), task="t", queue="q", state=State.DEAD, args=args)
+    assert query.holds(job, NOW) is fits
+
+
+def test_a_job_whose_arguments_are_gone_is_not_found_by_them():
+    gone = JobRecord(id=JobId("01a2"), task="t", queue="q", state=State.SUCCEEDED)
+    assert not read("arg.order_id:null").holds(gone, NOW)
+
+
+def test_jobs_are_found_by_an_argument_among_many(shop):
+    meant = shop.dead(7)
+    for order in range(8, 30):
+        shop.dead(order)
+    look = Look(shop.app.clock(), tuple(shop.store.count()), ())
+    found = finding.find(shop.store, read("arg.order_id:7"), look, limit=5, after=None)
+    assert ([job.id for job in found.jobs], found.end) == ([meant], "complete")
 
 
 @pytest.mark.parametrize(

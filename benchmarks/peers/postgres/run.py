@@ -33,7 +33,7 @@ import psycopg
 from psycopg import sql
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE.parents[1])]
+sys.path[:0] = [str(HERE.parent), str(HERE.parents[1])]
 
 from common import Figures, machine, medians  # noqa: E402 - after the path is set
 from environments import (  # noqa: E402
@@ -114,7 +114,9 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--only", action="append", choices=names, metavar="NAME", help=str(names))
     parser.add_argument("--json", type=Path, metavar="FILE", help="where the result goes")
     parser.add_argument("--timeout", type=float, default=300, help="seconds for each program")
-    parser.add_argument("--cache", type=Path, default=cache_folder(), metavar="FOLDER")
+    parser.add_argument(
+        "--cache", type=Path, default=cache_folder("postgres-peers"), metavar="FOLDER"
+    )
     parser.add_argument("--python", help="Python for peers that need a later one than this")
     options = parser.parse_args()
     options.only = options.only or names
@@ -133,9 +135,9 @@ def prepared(name: str, options: argparse.Namespace) -> Command | Exception:
     peer = PEERS[name]
     try:
         if peer.program.endswith(".mjs"):
-            with_node, folder = node(options.cache)
+            with_node, folder = node(HERE, options.cache)
             return [str(with_node), str(folder / peer.program)]
-        with_python = python(options.cache, interpreter(peer.minimum, options.python))
+        with_python = python(HERE, options.cache, interpreter(peer.minimum, options.python))
         return [str(with_python), str(HERE / peer.program)]
     except (AbsentError, FailedError, OSError) as error:
         return error

@@ -78,7 +78,11 @@ def _work(load: Load, _index: int, start: Start) -> Result:
     watch = Watch(jobs.store)
     threads, slots = (2, load.threads) if load.is_async else (load.threads, 1)
     options = WorkerOptions(
-        queues=(QueueSpec(QUEUE),), threads=threads, concurrency=slots, until_empty=True
+        queues=(QueueSpec(QUEUE),),
+        threads=threads,
+        concurrency=slots,
+        until_empty=True,
+        metrics=load.metrics,
     )
     worker = WorkerProcess(jobs, options)
     start()

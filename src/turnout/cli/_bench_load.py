@@ -45,6 +45,7 @@ class Load:
     threads: int = 1
     payload: int = 200  # bytes of arguments as JSON
     keep_trace: bool = True
+    metrics: bool = True
     wait: float = 0.0
     is_async: bool = False
 
@@ -91,12 +92,12 @@ def measured_store(load: Load) -> Iterator[tuple[Load, Result]]:
         return
     with tempfile.TemporaryDirectory(prefix="turnout-bench-") as folder:
         load = replace(load, url=f"sqlite:///{folder}/bench.db")
-        with _emptied(load) as about:
+        with _emptied(load, is_temporary=True) as about:
             yield load, about
 
 
 @contextmanager
-def _emptied(load: Load) -> Iterator[Result]:
+def _emptied(load: Load, *, is_temporary: bool = False) -> Iterator[Result]:
     if is_in_process(load) and load.processes > 1:
         msg = "a memory store lives in one process: leave --processes out, or measure another --url"
         raise ConfigError(msg)
@@ -113,15 +114,15 @@ def _emptied(load: Load) -> Iterator[Result]:
             "location": info.location,
         }
     finally:
-        for_each(load, _empty, 1)
+        if not is_temporary:
+            for_each(load, _empty, 1)
 
 
 def _empty(load: Load, _index: int, start: Start) -> Result:
     start()
     store = load.application()[0].store
-    for action in ("cancel", "delete"):
-        while store.change(JobFilter(queue=QUEUE), action):
-            continue
+    while store.change(JobFilter(queue=QUEUE), "delete"):
+        continue
     return {}
 
 

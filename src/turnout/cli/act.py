@@ -21,10 +21,11 @@ from turnout.cli import output
 from turnout.cli.filters import ids_filter, in_words, is_open
 from turnout.cli.options import json_option, with_store
 from turnout.job import Action, JobFilter, JobId, JobRecord, State
+from turnout.replay import Plan
 from turnout.store.protocol import Store
 
 BATCH = 1_000
-_PAST = {"retry": "retried", "cancel": "cancelled or asked to stop", "delete": "deleted"}
+PAST = {"retry": "retried", "cancel": "cancelled or asked to stop", "delete": "deleted"}
 
 
 class Chosen(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,6 +36,7 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
     everything: bool
     yes: bool
     as_json: bool
+    plan: Plan | None = None  # bit by bit, by workers
 
 
 class Unchanged(msgspec.Struct, frozen=True):
@@ -74,9 +76,9 @@ def acting(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def act(store: Store, action: Action, chosen: Chosen, *, states: tuple[State, ...] = ()) -> None:
     """Change what was chosen, narrowed to `states`, and report; exits 1 where a name missed."""
-    _check_choice(chosen)
+    check_choice(chosen)
     if chosen.ids:
-        done = _act_on_ids(store, action, chosen.ids, states)
+        done = act_on_ids(store, action, chosen.ids, states)
     else:
         where = msgspec.structs.replace(chosen.where, states=states or chosen.where.states)
         confirm(store, action, where, yes=chosen.yes)
@@ -86,16 +88,18 @@ def act(store: Store, action: Action, chosen: Chosen, *, states: tuple[State, ..
         click.get_current_context().exit(1)
 
 
-def _check_choice(chosen: Chosen) -> None:
+def check_choice(chosen: Chosen) -> None:
+    """Refuse ids together with filters, and nothing given at all."""
     if chosen.ids and (chosen.everything or not is_open(chosen.where)):
         raise click.UsageError("give ids, or filters, not both")
     if not chosen.ids and not chosen.everything and is_open(chosen.where):
         raise click.UsageError("which jobs? give ids, or a filter such as --task, or --all")
 
 
-def _act_on_ids(
-    store: Store, action: Action, ids: tuple[str, ...], states: tuple[State, ...]
+def act_on_ids(
+    store: Store, action: Action, ids: tuple[str, ...], states: tuple[State, ...] = ()
 ) -> Done:
+    """Change the jobs of these ids, one by one, and keep why some did not change."""
     distinct = list(dict.fromkeys(ids))
     unchanged = [
         Unchanged(job_id, _why_not(store, action, job_id, states))
@@ -211,4 +215,4 @@ def report(done: Done, *, as_json: bool) -> None:
         return
     for missed in done.unchanged:
         click.echo(f"{output.one_line(missed.id)}: {missed.why}", err=True)
-    click.echo(f"{output.plural(done.changed, 'job')} {_PAST[done.action]}")
+    click.echo(f"{output.plural(done.changed, 'job')} {PAST[done.action]}")

@@ -54,6 +54,8 @@ def bench() -> None:
 @_count("--threads", 10, "Threads of each; with --async, coroutines of each.")
 @click.option("--keep-trace/--no-trace", default=True, show_default=True,
               help="Keep the trace of succeeded jobs, as is usual.")  # fmt: skip
+@click.option("--metrics/--no-metrics", default=True, show_default=True,
+              help="Keep metrics of the drained jobs, as is usual.")  # fmt: skip
 @click.option("--wait", type=click.FloatRange(0), default=0.0, show_default=True, metavar="MS",
               help="Milliseconds that each job waits; 0: it does nothing.")  # fmt: skip
 @click.option("--async", "is_async", is_flag=True, help="Run `async def` tasks.")
@@ -123,6 +125,7 @@ def _run(
         "threads": load.threads,
         "payload": load.payload,
         "trace": load.keep_trace,
+        "metrics": load.metrics,
         "wait_ms": load.wait * 1000,
         "async": load.is_async,
         **figures,

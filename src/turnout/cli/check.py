@@ -23,6 +23,7 @@ from turnout.cli.options import app_option, examples, json_option, url_option
 from turnout.errors import StoreUnavailable, TurnoutError
 from turnout.ids import new_id
 from turnout.job import JobFilter, JobId, QueueStats, State, StoreInfo, WorkerInfo
+from turnout.queues import with_lanes
 
 if TYPE_CHECKING:
     from turnout.app import Turnout
@@ -131,7 +132,7 @@ def look_at_store(store: Store, app: Turnout | None) -> Iterator[Finding]:
         yield Finding("warning", "store", warning)
     _try_a_write(store, info)
     queues, workers = store.count(), store.workers()
-    yield from look_at_queues(queues, workers)
+    yield from look_at_queues(with_lanes(queues), workers)
     if app is not None:
         yield from look_at_tasks(store, app, workers)
 

@@ -24,8 +24,9 @@ FAULT, USAGE, UNREACHABLE, INTERRUPTED = 1, 2, 3, 130
 _COMMANDS = {
     name: name
     for name in (
-        "worker", "workers", "web", "status", "jobs", "dead", "queues", "enqueue", "check",
-        "migrate", "bench", "simulate", "completion",
+        "worker", "workers", "relay", "web", "status", "top", "stats", "jobs", "dead", "queues",
+        "limits", "enqueue", "check", "migrate", "bench", "simulate", "chaos",
+        "completion",
     )
 }  # fmt: skip
 

@@ -15,7 +15,7 @@ from turnout.cli import output
 from turnout.job import JobFilter, JobId, JobRecord, State
 from turnout.store.protocol import Store
 
-_HEADERS = ("id", "state", "queue", "task", "attempt", "when", "what")
+HEADERS = ("id", "state", "queue", "task", "attempt", "when", "what")
 _limit = click.option(
     "-n", "--limit", type=click.IntRange(1, 10_000), default=50, show_default=True,
     help="At most so many.",
@@ -39,14 +39,15 @@ def list_jobs(
     if as_json:
         output.print_json({"jobs": [output.record_as_json(r) for r in page], "next": last})
     elif page:
-        output.print_table(_HEADERS, _rows(page), numbers=("attempt",))
+        output.print_table(HEADERS, job_rows(page), numbers=("attempt",))
     else:
         click.echo("no such jobs", err=True)
     if last and not as_json:
         click.echo(f"there are more: --after {last}", err=True)
 
 
-def _rows(records: Sequence[JobRecord]) -> list[list[str]]:
+def job_rows(records: Sequence[JobRecord]) -> list[list[str]]:
+    """Return a row of text for each job."""
     now = time.time()
     return [
         [r.id, kind(r, now), r.queue, r.task, str(r.attempt), _when(r, now), _what(r)]

@@ -3,6 +3,8 @@
     text  2025-06-01 12:00:00.123 INFO  message
     json  {"time": 1748779200.123, "level": "info", "logger": "turnout.worker", "message": "..."}
 
+What a job logs, in whatever module, tells the job too: task, id, attempt and, in JSON, its queue.
+
 The invariant: an application that has set up logging of its own keeps it; only the level of
 Turnout's own loggers is then ours to say.
 """
@@ -14,6 +16,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+
+from turnout.logs import FIELDS, JobContext
 
 if TYPE_CHECKING:
     from turnout.app import Turnout
@@ -31,6 +35,9 @@ class TextFormatter(logging.Formatter):
         """Return the line."""
         second = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
         head = f"{second}.{int(record.msecs):03d} {record.levelname:<5} {record.getMessage()}"
+        job = getattr(record, "job", "")
+        if job:
+            head = f"{head}  {job}"
         return "\n".join(filter(None, (head, self._traceback(record))))
 
     def _traceback(self, record: logging.LogRecord) -> str:
@@ -48,6 +55,8 @@ class JsonFormatter(TextFormatter):
             "logger": record.name,
             "message": _encodable(record.getMessage()),
         }
+        if getattr(record, "job_id", None) is not None:
+            line |= {name: getattr(record, name) for name in FIELDS}
         if record.exc_info:
             line["traceback"] = _encodable(self._traceback(record))
         return msgspec.json.encode(line).decode()
@@ -64,6 +73,7 @@ def set_up_logging(options: WorkerOptions) -> None:
     if root.handlers:
         return
     handler = logging.StreamHandler()
+    handler.addFilter(JobContext())
     handler.setFormatter(JsonFormatter() if options.log_format == "json" else TextFormatter())
     root.addHandler(handler)
 

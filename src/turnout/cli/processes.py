@@ -36,6 +36,16 @@ class Size(Bytes):
         return int(float(found[1]) * _UNITS[found[2].lower()])
 
 
+_SHORTEST, _LONGEST = 2.0, 3_600.0  # seconds that a lease may last
+
+
+def _checked_lease(ctx: click.Context, param: click.Parameter, seconds: float) -> float:
+    if not _SHORTEST <= seconds <= _LONGEST:
+        msg = f"a lease lasts 2 s to 1 h, got {seconds:g} s"
+        raise click.BadParameter(msg, ctx, param)
+    return seconds
+
+
 _OPTIONS = (
     click.option(
         "--max-memory", type=Size(), metavar="SIZE",
@@ -54,8 +64,18 @@ _OPTIONS = (
         help="How long a replaced process may go on with its jobs before it is stopped.",
     ),
     click.option(
+        "--lease", type=LENGTH, metavar="TIME", default="30s", show_default=True,
+        callback=_checked_lease,
+        help="How long a silent worker keeps its jobs: 2s to 1h. It sends a heartbeat six times "
+        "as often, at least every 5 s.",
+    ),
+    click.option(
         "--health", metavar="HOST:PORT", envvar="TURNOUT_HEALTH",
         help="Answer GET /live, /ready and /status here; also :PORT, or a path.",
+    ),
+    click.option(
+        "--metrics/--no-metrics", default=True,
+        help="Keep how often and how long tasks run, for the dashboard and `turnout stats`.",
     ),
     click.option(
         "--redeliver", type=click.FloatRange(0, 1), metavar="SHARE", default=0.0,

@@ -17,6 +17,7 @@ from turnout.cli.options import examples, json_option, with_store
 from turnout.cli.status import HEADERS, NUMBERS, queue_rows
 from turnout.errors import ConfigError
 from turnout.job import JobFilter, State
+from turnout.queues import with_lanes
 from turnout.store.protocol import Store
 
 _names = click.argument("names", nargs=-1, required=True, metavar="QUEUE...")
@@ -93,7 +94,8 @@ def set_paused(
 
 def check_names(store: Store, names: tuple[str, ...]) -> None:
     """Raise ConfigError when the store has never seen one of these queues."""
-    known = [stats.queue for stats in store.count()]
+    stats = store.count()
+    known = sorted({one.queue for one in [*stats, *with_lanes(stats)]})
     for name in names:
         if name not in known:
             near = difflib.get_close_matches(name, known, 1)

@@ -15,8 +15,11 @@ from turnout.cli import output
 from turnout.cli.filters import ids_filter
 from turnout.errors import JobNotFound
 from turnout.job import AttemptRecord, JobRecord, State
+from turnout.lanes import base_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from turnout.store.protocol import Store
 
 
@@ -26,15 +29,21 @@ def show_job(store: Store, job_id: str, *, as_json: bool) -> None:
     if not found:
         raise JobNotFound(_unknown(job_id, store.describe().location))
     record, now = found[0], time.time()
-    said = answer(record, now) + obstacle(store, record, now)
     if as_json:
+        said = answer(record, now) + obstacle(store, record, now)
         output.print_json({"answer": said, **output.record_as_json(record)})
         return
-    click.echo(output.one_line(said))
-    click.echo()
-    _print_fields(record, now)
+    for line in told(store, record, now):
+        click.echo(line)
+
+
+def told(store: Store, record: JobRecord, now: float) -> Iterator[str]:
+    """Yield all that is known of a job, in lines that are safe to print."""
+    yield output.one_line(answer(record, now) + obstacle(store, record, now))
+    yield ""
+    yield from _fields(record, now)
     for attempt in record.attempts:
-        _print_attempt(attempt)
+        yield from _attempt(attempt)
 
 
 def _unknown(job_id: str, location: str) -> str:
@@ -94,17 +103,19 @@ def obstacle(store: Store, record: JobRecord, now: float) -> str:
     """Return what keeps a due job from running, as a sentence; "" when nothing is known to."""
     if record.state is not State.QUEUED or (record.run_at or 0) > now:
         return ""
-    if any(stats.paused for stats in store.count() if stats.queue == record.queue):
-        return f" The queue is paused: turnout queues resume {record.queue}"
+    queues = {record.queue, base_of(record.queue)}
+    for stats in store.count():
+        if stats.paused and stats.queue in queues:
+            return f" The queue is paused: turnout queues resume {stats.queue}"
     workers = store.workers()
     if not workers:
         return " No worker is running: turnout worker MODULE"
-    if not any({record.queue, "*"} & set(w.queues) or not w.queues for w in workers):
+    if not any({*queues, "*"} & set(w.queues) or not w.queues for w in workers):
         return " No running worker serves this queue."
     return ""
 
 
-def _print_fields(record: JobRecord, now: float) -> None:
+def _fields(record: JobRecord, now: float) -> Iterator[str]:
     fields = (
         ("id", record.id),
         ("task", record.task),
@@ -125,7 +136,7 @@ def _print_fields(record: JobRecord, now: float) -> None:
     )
     for name, value in fields:
         if value is not None:
-            click.echo(f"{name:<12}{output.one_line(value)}")
+            yield f"{name:<12}{output.one_line(value)}"
 
 
 _MOMENTS = ("enqueued", "run", "started", "finished", "expires")
@@ -135,16 +146,17 @@ def _moment(moment: float | None, now: float) -> str | None:
     return None if moment is None else f"{output.clock(moment)} ({output.ago(moment, now)})"
 
 
-def _print_attempt(entry: AttemptRecord) -> None:
+def _attempt(entry: AttemptRecord) -> Iterator[str]:
     took = output.duration(entry.finished_at - entry.started_at)
     head = (
         f"attempt {entry.attempt}: {entry.outcome} after {took}, {output.clock(entry.started_at)}"
     )
-    click.echo(f"\n{output.one_line(f'{head}, on {entry.worker}')}")
+    yield ""
+    yield output.one_line(f"{head}, on {entry.worker}")
     if entry.traceback:
-        click.echo(_indented(entry.traceback))
+        yield _indented(entry.traceback)
     elif entry.error or entry.message:
-        click.echo(_indented(": ".join(filter(None, (entry.error, entry.message)))))
+        yield _indented(": ".join(filter(None, (entry.error, entry.message))))
 
 
 def _indented(text: str) -> str:

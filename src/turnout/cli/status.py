@@ -18,6 +18,8 @@ from turnout.cli import output
 from turnout.cli.filters import LENGTH
 from turnout.cli.options import examples, json_option, with_store
 from turnout.job import Part, QueueStats, WorkerInfo
+from turnout.lanes import is_lane
+from turnout.queues import with_lanes
 from turnout.store.protocol import Store
 
 HEADERS = ("queue", "ready", "scheduled", "running", "dead", "oldest", "per min", "")
@@ -31,8 +33,9 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     at: float
     store: str
     location: str
-    queues: list[QueueStats]
+    queues: list[QueueStats]  # with their lanes in their numbers
     workers: list[WorkerInfo]
+    lanes: tuple[QueueStats, ...] = ()
     shards: tuple[Part, ...] = ()
 
 
@@ -65,13 +68,14 @@ def status(store: Store, *, watch: bool, interval: float, as_json: bool) -> None
 
 def look(store: Store) -> Status:
     """Return the numbers of this moment."""
-    info = store.describe()
+    info, stats = store.describe(), store.count()
     return Status(
         at=time.time(),
         store=info.name,
         location=info.location,
-        queues=store.count(),
+        queues=with_lanes(stats),
         workers=store.workers(),
+        lanes=tuple(one for one in stats if is_lane(one.queue)),
         shards=info.parts,
     )
 
@@ -127,7 +131,12 @@ def worker_lines(seen: Status) -> list[str]:
     busy = sum(w.running for w in seen.workers)
     slots = sum(w.concurrency for w in seen.workers)
     first = f"{output.plural(len(seen.workers), 'worker')}, {busy:,} of {slots:,} slots busy"
-    return [first, *(_worker_line(w, seen.at) for w in seen.workers)]
+    lines = [first, *(_worker_line(w, seen.at) for w in seen.workers)]
+    return lines + [
+        output.one_line(f"  queue {name} is slowed on {worker.name} to {why}")
+        for worker in seen.workers
+        for name, why in worker.slowed.items()
+    ]
 
 
 def _worker_line(worker: WorkerInfo, now: float) -> str:

@@ -68,7 +68,9 @@ def run_worker(target: str, options: dict[str, Any]) -> int:
     from turnout.worker.options import WorkerOptions, parse_queues
     from turnout.worker.supervisor import Supervisor
 
-    settings = WorkerOptions(queues=parse_queues(options.pop("queues")), **options)
+    lease = options.pop("lease")
+    times = {"dead_after": lease, "heartbeat": min(5.0, lease / 6)}
+    settings = WorkerOptions(queues=parse_queues(options.pop("queues")), **times, **options)
     app = find_app(target)
     for spec in settings.queues:
         if spec.name != "*":

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from turnout.job import Order, WorkerInfo
     from turnout.store.protocol import Store
 
-_HEADERS = ("name", "state", "running", "slots", "memory", "up", "beat due", "version", "queues")
-_NUMBERS = ("running", "slots", "memory", "up", "beat due")
-_SAID = {
+HEADERS = ("name", "state", "running", "slots", "memory", "up", "beat due", "version", "queues")
+NUMBERS = ("running", "slots", "memory", "up", "beat due")
+SAID = {
     "quiet": "will take no more jobs",
     "stop": "will finish what runs, and stop",
     "dump": "will write its stacks to its standard error",
@@ -46,7 +46,7 @@ def list_command(store: Store, *, as_json: bool) -> None:
     if as_json:
         output.print_json({"workers": found})
     elif found:
-        output.print_table(_HEADERS, [_row(one, time.time()) for one in found], _NUMBERS)
+        output.print_table(HEADERS, [worker_row(one, time.time()) for one in found], NUMBERS)
     else:
         click.echo("no worker is running", err=True)
 
@@ -104,7 +104,7 @@ def give(store: Store, order: Order, meant: list[WorkerInfo], *, as_json: bool) 
         output.print_json({"order": order, "workers": told})
     else:
         for name in told:
-            click.echo(f"{output.one_line(name)} {_SAID[order]}, at its next heartbeat")
+            click.echo(f"{output.one_line(name)} {SAID[order]}, at its next heartbeat")
         for worker in meant:
             if worker.name not in told:
                 click.echo(f"{output.one_line(worker.name)}: it has ended meanwhile", err=True)
@@ -118,7 +118,8 @@ def memory(worker: WorkerInfo) -> str:
     return "" if worker.rss is None else f"{worker.rss / 1e6:,.0f} MB"
 
 
-def _row(worker: WorkerInfo, now: float) -> list[str]:
+def worker_row(worker: WorkerInfo, now: float) -> list[str]:
+    """Return one worker as a row of text."""
     due = worker.deadline - now
     return [
         worker.name,

@@ -15,7 +15,7 @@ from turnout.limits.budget import BudgetState, RetryBudget
 from turnout.limits.cooldown import Cooldown, CooldownState, sample_of
 from turnout.limits.dependency import Dependency, DependencyState
 from turnout.limits.marks import Mark, Marked
-from turnout.limits.shapes import Limit, check_together, concurrency, rate, verdict
+from turnout.limits.shapes import Limit, check_across, check_together, concurrency, rate, verdict
 from turnout.limits.verdict import Sample, Verdict
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "RetryBudget",
     "Sample",
     "Verdict",
+    "check_across",
     "check_together",
     "concurrency",
     "rate",

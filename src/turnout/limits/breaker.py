@@ -89,7 +89,9 @@ class Breaker(msgspec.Struct, frozen=True, kw_only=True):
             return state, ALLOWED
         if state.phase == "open":
             if now < state.until:
-                return state, defer("its breaker is open", state.until)
+                # Opened by hand, it may close any time: nobody must wait until the far end of it.
+                until = state.until if state.until <= now + self.longest else None
+                return state, defer("its breaker is open", until)
             state = self._round(state, 1, now)
         elif state.started >= state.round and now >= state.since + self.trial:
             state = self._round(state, state.round, now)  # their worker died: nobody will report

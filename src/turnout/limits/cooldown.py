@@ -57,18 +57,20 @@ class Cooldown(msgspec.Struct, frozen=True, kw_only=True):
         return CooldownState(now + length, length) if now + length > state.until else state
 
 
-def sample_of(error: BaseException | None, seconds: float, now: float) -> Sample:
+def sample_of(
+    error: BaseException | None, seconds: float, now: float, *, attempt: int = 1
+) -> Sample:
     """Return how a call ended, from what it raised (None: nothing). Never raises.
 
     Throttled: status 429, or 503 with a time; or any error that names one by Retry-After.
     """
     if error is None:
-        return Sample("ok", seconds)
+        return Sample("ok", seconds, attempt=attempt)
     asked = retry_after(error, now)
     status = _status(error)
     if status == _TOO_MANY or asked or (status == _AWAY and asked is not None):
-        return Sample("throttled", seconds, asked)
-    return Sample("timeout" if _is_timeout(error) else "failed", seconds)
+        return Sample("throttled", seconds, asked, attempt)
+    return Sample("timeout" if _is_timeout(error) else "failed", seconds, attempt=attempt)
 
 
 def _is_timeout(error: BaseException) -> bool:

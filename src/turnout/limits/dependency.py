@@ -84,16 +84,19 @@ class Dependency(msgspec.Struct, frozen=True, kw_only=True):
     ) -> DependencyState:
         """Learn from an admitted call that ended at `now`."""
         adaptive, breaker, cooldown = state.adaptive, state.breaker, state.cooldown
+        budget = state.budget
         if self.adaptive is not None and adaptive is not None:
             adaptive = self.adaptive.after(adaptive, sample, state.in_flight, now)
         if self.breaker is not None and breaker is not None:
             breaker = self.breaker.after(breaker, sample, now, rng)
         if self.cooldown is not None and cooldown is not None:
             cooldown = self.cooldown.after(cooldown, sample, now)
+        if self.budget is not None and budget is not None:
+            budget = self.budget.after(budget, sample, now)
         return DependencyState(
             in_flight=max(0, state.in_flight - 1),
             adaptive=adaptive,
             breaker=breaker,
-            budget=state.budget,
+            budget=budget,
             cooldown=cooldown,
         )

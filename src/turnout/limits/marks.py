@@ -29,6 +29,7 @@ __all__ = ["ANY", "Held", "Mark", "Marked", "View", "by_owner", "check_marks", "
 ANY: Final = "\0any"  # no value that a store can hold
 MAX_MARKS = 1_000  # of one call
 MAX_VALUE = 10_000  # characters
+MAX_NAME = 250  # characters of a key or an owner: a limit's key, and what it is the key of
 
 
 class Mark(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,13 +54,14 @@ class Marked(msgspec.Struct, frozen=True, kw_only=True):
 
     `live` counts the key's marks, this one included when granted. `until` is when a granted mark
     expires, or when a refused one may be granted (None: nobody knows). `value` is what the owner's
-    mark holds now.
+    mark holds now. `away`: nobody could be asked; the rest says nothing then.
     """
 
     granted: bool
     live: int
     until: float | None = None
     value: str | None = None
+    away: bool = False
 
 
 class Held(msgspec.Struct, frozen=True):
@@ -159,9 +161,11 @@ def check_marks(marks: Sequence[Mark]) -> None:
 
 
 def _mark_faults(mark: Mark) -> list[str]:
-    faults = key_faults(mark.key) + whole_faults("most", mark.most, 0)
-    faults += [fault.replace("key", "owner", 1) for fault in key_faults(mark.owner)]
+    faults = key_faults(mark.key, MAX_NAME) + whole_faults("most", mark.most, 0)
+    faults += [fault.replace("key", "owner", 1) for fault in key_faults(mark.owner, MAX_NAME)]
     faults += number_faults("ttl", mark.ttl)
     if mark.value is not None and len(mark.value) > MAX_VALUE:
         faults.append(f"value has {len(mark.value):,} characters, {MAX_VALUE:,} are the most")
+    if mark.value is not None and "\0" in mark.value:
+        faults.append("value holds NUL, which not every store can keep")
     return faults

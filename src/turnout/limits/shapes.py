@@ -10,11 +10,12 @@ Invariant: a declaration that exists is sound; the makers refuse with every faul
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, Literal, get_args
 
 import msgspec
+from msgspec.structs import replace
 
 from turnout.limits.faults import (
     key_faults,
@@ -25,14 +26,15 @@ from turnout.limits.faults import (
 from turnout.limits.marks import Mark, Marked
 from turnout.limits.verdict import ALLOWED, Verdict, defer
 
-__all__ = ["Limit", "check_together", "concurrency", "rate", "verdict"]
+__all__ = ["Limit", "check_across", "check_together", "concurrency", "rate", "verdict"]
 
 OnConflict = Literal["wait", "discard", "replace"]
+By = str | Callable[..., Any] | None
 Shape = Literal["bucket", "window", "leaky"]
 LEASE = 30.0  # seconds for which a holder that says nothing more keeps its slot
 
 
-class Limit(msgspec.Struct, frozen=True, kw_only=True):
+class Limit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A ceiling under a key. Make one by `concurrency` or `rate`.
 
     `held`: the mark is renewed while the job runs and given back at its end; otherwise it stays
@@ -46,11 +48,24 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
     chained: bool
     held: bool
     on_conflict: OnConflict = "wait"
+    by: Any = None  # an argument's name, or a function of the arguments; None: one key for all
+
+    @property
+    def name(self) -> str:
+        """The key as the store knows it."""
+        return f"{self.kind}:{self.key}"
+
+    @property
+    def per_start(self) -> float | None:
+        """Seconds between two starts on average; None for a limit of concurrency."""
+        if self.held:
+            return None
+        return self.ttl if self.chained else self.ttl / self.most
 
     def mark(self, owner: str) -> Mark:
         """Return what to ask of the store so that `owner` may start."""
         return Mark(
-            key=f"{self.kind}:{self.key}",
+            key=self.name,
             owner=owner,
             ttl=self.ttl,
             most=self.most,
@@ -62,16 +77,19 @@ def concurrency(
     key: str,
     most: int,
     *,
+    by: By = None,
     on_conflict: OnConflict = "wait",
     lease: float | timedelta = LEASE,
 ) -> Limit:
     """Let at most `most` jobs with this key run at once.
 
-    A job that finds no room waits its turn, is discarded, or replaces the one that waits.
-    `lease` is how long a slot stays taken after its holder died. Raises ConfigError.
+    `by` names an argument of the task, or is a function of its arguments: each value then has a
+    ceiling of its own. A job that finds no room waits its turn, is discarded, or replaces the one
+    that waits. `lease` is how long a slot stays taken after its holder died. Raises ConfigError.
     """
     seconds = _plain(lease)
     faults = key_faults(key) + whole_faults("most", most, 1) + number_faults("lease", seconds)
+    faults += _by_faults(by)
     if on_conflict not in get_args(OnConflict):
         faults.append(f"on_conflict is wait, discard or replace, got {on_conflict!r:.80}")
     refuse(f"concurrency({key!r:.80})", faults)
@@ -83,6 +101,7 @@ def concurrency(
         chained=False,
         held=True,
         on_conflict=on_conflict,
+        by=by,
     )
 
 
@@ -91,16 +110,18 @@ def rate(
     most: int,
     *,
     per: float | timedelta,
+    by: By = None,
     burst: int | None = None,
     shape: Shape = "bucket",
 ) -> Limit:
-    """Let `most` jobs with this key start in `per` seconds.
+    """Let `most` jobs with this key start in `per` seconds; `by` as for `concurrency`.
 
     `burst` is the size of a bucket and only a bucket has it; the default is `most`. Raises
     ConfigError.
     """
     seconds = _plain(per)
     faults = key_faults(key) + whole_faults("most", most, 1) + number_faults("per", seconds)
+    faults += _by_faults(by)
     if shape not in get_args(Shape):
         faults.append(f"shape is bucket, window or leaky, got {shape!r:.80}")
     elif burst is not None and shape != "bucket":
@@ -110,7 +131,9 @@ def rate(
     refuse(f"rate({key!r:.80})", faults)
     size = {"bucket": burst or most, "window": most, "leaky": 1}[shape]
     ttl = seconds if shape == "window" else seconds / most
-    return Limit(kind=shape, key=key, most=size, ttl=ttl, chained=shape != "window", held=False)
+    return Limit(
+        kind=shape, key=key, most=size, ttl=ttl, chained=shape != "window", held=False, by=by
+    )
 
 
 def verdict(limit: Limit, answer: Marked) -> Verdict:
@@ -133,6 +156,23 @@ def check_together(limits: Sequence[Any]) -> tuple[Limit, ...]:
             faults.append(_clash(known, limit))
     refuse("limits", faults)
     return tuple(limits)
+
+
+def check_across(limits: Sequence[Limit], known: Sequence[Limit]) -> None:
+    """Raise ConfigError when two tasks share a key and say different things of it."""
+    first = {limit.name: limit for limit in known}
+    faults = [
+        _clash(first[limit.name], limit)
+        for limit in limits
+        if limit.name in first and replace(first[limit.name], by=None) != replace(limit, by=None)
+    ]
+    refuse("limits", faults)
+
+
+def _by_faults(by: Any) -> list[str]:
+    if by is None or callable(by) or (isinstance(by, str) and by):
+        return []
+    return [f"by is an argument's name or a function of the arguments, got {by!r:.80}"]
 
 
 def _clash(one: Limit, other: Limit) -> str:

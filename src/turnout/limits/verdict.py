@@ -26,12 +26,14 @@ class Verdict(msgspec.Struct, frozen=True):
 
 class Sample(msgspec.Struct, frozen=True):
     """How one call to a dependency ended: its kind, the seconds it took, and for a throttled one
-    the seconds that the service asked to be left alone (None: it named no time).
+    the seconds that the service asked to be left alone (None: it named no time). `attempt` is the
+    number of its job's attempt, from 1.
     """
 
     kind: Kind
     seconds: float
     retry_after: float | None = None
+    attempt: int = 1
 
     @property
     def is_good(self) -> bool:

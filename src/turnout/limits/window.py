@@ -48,7 +48,9 @@ def add(window: Window, sample: Sample, now: float, length: float, slow_after: f
     """Return the window with one more call that ended at `now`; it is `length` seconds long."""
     number = _slice(now, length)
     failed, slow = not sample.is_good, sample.seconds > slow_after
-    one = Tally(1, failed, sample.kind == "timeout", slow, failed or slow)
+    timed_out = sample.kind == "timeout"
+    # Numbers, not truths: a state is shared as JSON, where these differ.
+    one = Tally(1, int(failed), int(timed_out), int(slow), int(failed or slow))
     slices = window.slices
     if slices and slices[-1][0] >= number:
         last, tally = slices[-1]

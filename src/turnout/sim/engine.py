@@ -205,7 +205,7 @@ class Engine:
             asked = self._scenario.service.retry_after
             error = self._contender.raises.make(ending, asked)
         if self._contender.dependency is not None and self._state is not None:
-            sample = sample_of(error, now - call.started_at, now)
+            sample = sample_of(error, now - call.started_at, now, attempt=job.attempt)
             self._state = self._contender.dependency.after(self._state, sample, now, self._rng)
         if error is None:
             self._watch.ended(job.number, now, is_good=True)

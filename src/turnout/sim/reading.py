@@ -31,7 +31,7 @@ from turnout.limits import (
 from turnout.retry import DEFAULT_ATTEMPTS, Policy
 from turnout.sim.scenario import Arrivals, Contender, Fault, Healthy, Scenario, Service
 
-__all__ = ["load_scenario", "read_scenario"]
+__all__ = ["load_data", "load_scenario", "read_scenario"]
 
 S = TypeVar("S", bound=msgspec.Struct)
 T = TypeVar("T")
@@ -83,6 +83,11 @@ def load_scenario(path: Path, more: Iterable[Contender] = ()) -> Scenario:
 
     Raises ConfigError with every fault of the file.
     """
+    return read_scenario(load_data(path), str(path), more)
+
+
+def load_data(path: Path) -> dict[str, Any]:
+    """Return what stands in a scenario file, unchecked; raises ConfigError when it is not TOML."""
     try:
         data = tomllib.loads(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
@@ -92,7 +97,7 @@ def load_scenario(path: Path, more: Iterable[Contender] = ()) -> Scenario:
         msg = f"{path} is not TOML: {error}"
         raise ConfigError(msg) from None
     data.setdefault("name", path.stem)
-    return read_scenario(data, str(path), more)
+    return data
 
 
 def read_scenario(

@@ -12,6 +12,7 @@ from heapq import merge
 from typing import NamedTuple
 
 from turnout.job import Action, JobFilter, JobId, NewJob, Outcome, State, Want
+from turnout.lanes import base_of, is_lane, without_paused
 from turnout.store._memory_job import StoredJob, matches
 from turnout.store._memory_queue import LazyHeap, MemoryQueue
 
@@ -96,7 +97,7 @@ class MemoryState:
         taken: list[StoredJob] = []
         for name, room in self._expand(want.queues):
             queue = self.queues.get(name)
-            if queue is None or queue.paused:
+            if queue is None or self.is_paused(name):
                 continue
             queue.promote(now)
             for _ in range(min(room, want.limit - len(taken))):
@@ -237,12 +238,24 @@ class MemoryState:
         self._line_up(job, now, now)
         return True
 
+    def ready(self, now: float) -> dict[str, int]:
+        """Return how many jobs of each queue can be leased; the paused are left out."""
+        stats = [queue.stats(now) for queue in self.queues.values()]
+        paused = {one.queue for one in stats if one.paused}
+        return without_paused({one.queue: one.ready for one in stats}, paused)
+
+    def is_paused(self, queue: str) -> bool:
+        """Tell whether a queue is paused, or the one that it is a lane of."""
+        both = (self.queues.get(name) for name in {queue, base_of(queue)})
+        return any(one.paused for one in both if one is not None)
+
     def _expand(self, queues: Iterable[tuple[str, int]]) -> Iterator[tuple[str, int]]:
         wanted = tuple(queues)
         named = {name for name, _ in wanted}
         for name, room in wanted:
             if name == "*":
-                yield from ((other, room) for other in sorted(self.queues.keys() - named))
+                others = sorted(self.queues.keys() - named)
+                yield from ((other, room) for other in others if not is_lane(other))
             else:
                 yield name, room
 

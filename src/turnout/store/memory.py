@@ -36,8 +36,13 @@ from turnout.job import (
     Want,
     WorkerInfo,
 )
+from turnout.lanes import base_of
+from turnout.limits.marks import Mark, Marked
+from turnout.metrics import Measured
 from turnout.store._memory_epochs import Epoch, Epochs
 from turnout.store._memory_job import StoredJob
+from turnout.store._memory_marks import MemoryMarks
+from turnout.store._memory_metrics import MemoryMetrics
 from turnout.store._memory_state import MemoryState
 from turnout.store.batch import check_batch
 
@@ -54,6 +59,8 @@ class MemoryStore:
         self._changed = threading.Condition(self._lock)
         self._state = MemoryState()
         self._epochs = Epochs()
+        self._marks = MemoryMarks()
+        self._metrics = MemoryMetrics()
         self._woken: set[str] = set()
         self._ordered: set[str] = set()
         self._fence = 0
@@ -258,8 +265,10 @@ class MemoryStore:
 
     def _next_due(self, names: Iterable[str]) -> float:
         queues = self._state.queues
-        wanted = queues.keys() if "*" in names else queues.keys() & set(names)
-        return min((queues[name].next_due() for name in wanted), default=float("inf"))
+        named = set(names)
+        wanted = [one for one in queues if "*" in named or base_of(one) in named or one in named]
+        due = [queues[name].next_due() for name in wanted if not self._state.is_paused(name)]
+        return min(due, default=float("inf"))
 
     # ---- operators
 
@@ -281,6 +290,11 @@ class MemoryStore:
         with self._lock:
             now = self._now(now)
             return [queue.stats(now) for _, queue in sorted(self._state.queues.items())]
+
+    def ready(self) -> dict[str, int]:
+        """Return how many jobs of each queue can be leased now; the paused are left out."""
+        with self._lock:
+            return self._state.ready(self._now(None))
 
     def change(
         self, where: JobFilter, action: Action, *, limit: int = 1_000, now: float | None = None
@@ -307,11 +321,34 @@ class MemoryStore:
         with self._lock:
             now = self._now(now)
             self._state.prune_claims(limit, now)
+            self._metrics.prune(now)
             gone = 0
             for job in islice(self._fading(retention, now), limit):
                 self._state.remove(job)
                 gone += 1
             return gone
+
+    def mark(self, marks: Sequence[Mark], *, now: float | None = None) -> list[Marked]:
+        """Let owners hold limit keys; expired marks are forgotten here."""
+        with self._lock:
+            return self._marks.mark(marks, self._now(now))
+
+    def unmark(self, marks: Sequence[tuple[str, str]]) -> int:
+        """Drop marks; say how many there were."""
+        with self._lock:
+            return self._marks.unmark(marks)
+
+    def record_metrics(
+        self, source: str, number: int, rows: Sequence[Measured], *, now: float | None = None
+    ) -> None:
+        """Add rows to what is kept, once."""
+        with self._lock:
+            self._metrics.record(source, number, rows, self._now(now))
+
+    def metrics(self, step: int, *, since: float = 0.0, task: str | None = None) -> list[Measured]:
+        """Return the kept rows of a step of time."""
+        with self._lock:
+            return self._metrics.read(step, since, task)
 
     def _fading(self, retention: Retention, now: float) -> Iterator[StoredJob]:
         ended = (now - retention.ended_age, retention.ended_count)

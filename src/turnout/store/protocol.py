@@ -14,8 +14,6 @@ The order of a queue: larger `priority` first, then earlier `run_at`, then small
 
 Three limits are kept by everybody: a paused queue is not leased from; a job is not leased before
 its `run_at`; an epoch that is unknown (never seen by `heartbeat`, or reaped) leases nothing.
-
-Room is left, and nothing built yet, for `mark` and `unmark` (expiring marks under a limit key).
 """
 
 from __future__ import annotations
@@ -43,8 +41,18 @@ from turnout.job import (
     Want,
     WorkerInfo,
 )
+from turnout.limits.marks import Mark, Marked
+from turnout.metrics import Measured
 
-__all__ = ["MAX_BATCH", "POISON", "AwaitsCallers", "HearsOrders", "Store"]
+__all__ = [
+    "MAX_BATCH",
+    "POISON",
+    "AwaitsCallers",
+    "EnqueuesNew",
+    "HearsOrders",
+    "KeepsMetrics",
+    "Store",
+]
 
 MAX_BATCH = 1_000  # jobs that one enqueue takes at most; callers chunk
 
@@ -92,7 +100,8 @@ class Store(Protocol):
         """Settle `outcomes` and lease up to `want` more, in one round trip.
 
         Ids missing from `settled` were no longer ours. Queues are served in the order given, each
-        up to its room, all up to `limit`. A queue named "*" stands for every queue not named. Due
+        up to its room, all up to `limit`. A queue named "*" stands for every queue not named that
+        is no lane of another (see turnout.lanes). Due
         scheduled jobs become ready here, in bounded numbers. A final outcome frees the job's unique
         key. `within` is an open transaction, as for `enqueue`: it settles there, when that commits,
         and leases nothing.
@@ -162,6 +171,13 @@ class Store(Protocol):
         """Return the numbers of every known queue, by name, without counting rows."""
         ...
 
+    def ready(self) -> dict[str, int]:
+        """Return how many jobs of each queue can be leased now, by the counters; none: left out.
+
+        Cheaper than `count`, and without the queues that are paused, or whose lanes are.
+        """
+        ...
+
     def change(
         self, where: JobFilter, action: Action, *, limit: int = 1_000, now: float | None = None
     ) -> int:
@@ -194,7 +210,23 @@ class Store(Protocol):
     def prune(self, retention: Retention, *, limit: int = 10_000, now: float | None = None) -> int:
         """Delete final jobs past their time or count, oldest first; at most `limit` of them.
 
-        Stale unique keys and old statistics go too.
+        Stale unique keys, expired marks and old statistics go too.
+        """
+        ...
+
+    def mark(self, marks: Sequence[Mark], *, now: float | None = None) -> list[Marked]:
+        """Let owners hold limit keys for a time; answers in the same order.
+
+        Marks of one owner that stand in a row are granted all or none. `limits/marks.py` says what
+        a mark is and when it is granted; a mark whose time has passed is as good as gone. Raises
+        ConfigError for impossible marks, and for more than 1,000 of them.
+        """
+        ...
+
+    def unmark(self, marks: Sequence[tuple[str, str]]) -> int:
+        """Drop marks, given as (key, owner), and say how many there were.
+
+        One that expired just now may still count.
         """
         ...
 
@@ -215,6 +247,19 @@ class AwaitsCallers(Protocol):
 
 
 @runtime_checkable
+class EnqueuesNew(Protocol):
+    """What a store adds where looking for an id that cannot exist yet is dear."""
+
+    def enqueue_new(self, job: NewJob) -> JobId | None:
+        """Record one job whose id was made for this very call; None when its unique key is taken.
+
+        Nobody else knows the id, so the store need not look for it. To repeat a call whose reply
+        was lost, say `enqueue`.
+        """
+        ...
+
+
+@runtime_checkable
 class HearsOrders(Protocol):
     """What a store adds whose doorbell reaches busy workers too, between their heartbeats."""
 
@@ -222,6 +267,32 @@ class HearsOrders(Protocol):
         """Tell, without a round trip, whether orders may wait for this worker since the last look.
 
         May say so for nothing, and may miss one: the next heartbeat brings them in any case.
+        """
+        ...
+
+
+@runtime_checkable
+class KeepsMetrics(Protocol):
+    """What a store adds that keeps counts and durations of attempts. All of ours do."""
+
+    def record_metrics(
+        self, source: str, number: int, rows: Sequence[Measured], *, now: float | None = None
+    ) -> None:
+        """Add rows of minutes (`at` is where one begins) to what is kept, all or none, and once.
+
+        `number` grows from call to call of a `source`. A call whose reply was lost is repeated with
+        the same number and the same rows: where it is known, nothing changes. Sources are forgotten
+        a day after their last call. Rows older than a step's time are not kept under that step; of
+        more than MOST_TASKS pairs of task and queue in one step, the later ones count as OTHER.
+        Raises ConfigError for more than MOST_ROWS rows.
+        """
+        ...
+
+    def metrics(self, step: int, *, since: float = 0.0, task: str | None = None) -> list[Measured]:
+        """Return what is kept by steps of so many seconds (a key of KEPT), by time and names.
+
+        Only steps that began at `since` or later, and only one task's where `task` is given. Raises
+        ConfigError for another step.
         """
         ...
 

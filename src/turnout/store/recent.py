@@ -14,7 +14,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
 
     from turnout.job import Outcome
 
@@ -26,10 +26,10 @@ class Recent:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._settled: deque[tuple[float, str, Sequence[Outcome]]] = deque()
-        self._doubtful: list[tuple[str, Sequence[Outcome]]] = []
+        self._settled: deque[tuple[float, str, Iterable[Outcome]]] = deque()
+        self._doubtful: list[tuple[str, Iterable[Outcome]]] = []
 
-    def keep(self, epoch: str, outcomes: Sequence[Outcome]) -> None:
+    def keep(self, epoch: str, outcomes: Iterable[Outcome]) -> None:
         """Remember a batch that was settled just now."""
         now = time.monotonic()
         with self._lock:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from turnout.job import JobFilter, JobId, JobRecord, Outcome, State
+from turnout.job import JobFilter, JobId, JobRecord, Outcome, Retention, State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 
 def is_plain(outcome: Outcome) -> bool:
@@ -43,6 +43,27 @@ def trace_entry(outcome: Outcome) -> tuple[str, str, int, int, float, float, int
         outcome.started_at,
         outcome.finished_at,
     )
+
+
+def overdue(now: float, keep: float, most: int) -> Callable[[list[Any]], bool]:
+    """Return what refuses the entries of a row that are past their time, at most so many."""
+    left = most
+
+    def keeps(entry: list[Any]) -> bool:
+        nonlocal left
+        if left <= 0 or entry[8] + keep >= now:
+            return True
+        left -= 1
+        return False
+
+    return keeps
+
+
+def ended_rules(retention: Retention) -> dict[str, tuple[float, int]]:
+    """Return how old records of what did not succeed may be, and how many each queue keeps."""
+    ended = (retention.ended_age, retention.ended_count)
+    dead = (retention.dead_age, retention.dead_count)
+    return {State.DEAD.value: dead, State.DISCARDED.value: ended, State.CANCELLED.value: ended}
 
 
 def bounds(where: JobFilter, after: JobId | None, mark: str) -> tuple[list[str], list[object]]:

@@ -21,6 +21,7 @@ from turnout.errors import Cancel, Discard, Retry, Snooze
 from turnout.events import JobStarted
 from turnout.identity import host, worker_name
 from turnout.job import Exchanged, LeasedJob, Outcome, State, Want, WorkerInfo
+from turnout.lanes import base_of, is_lane
 from turnout.worker.attempt import arun_attempt, run_attempt
 from turnout.worker.crew import UNKNOWN_TASK_DELAY
 from turnout.worker.joblog import JobLog
@@ -71,7 +72,7 @@ class Runner:
 
     def __init__(self, jobs: Turnout) -> None:
         self.drained = Drained()
-        self._jobs = jobs
+        self.app = jobs
         self._store = jobs.store
         self._name = worker_name()
         self._epoch = secrets.token_hex(12)
@@ -88,7 +89,7 @@ class Runner:
             pid=os.getpid(),
             queues=("*",),
             concurrency=1,
-            started_at=self._jobs.clock(),
+            started_at=self.app.clock(),
             state="quiet",
         )
         self._store.heartbeat(info, ttl=_TTL)
@@ -98,26 +99,33 @@ class Runner:
             self._store.heartbeat(msgspec.structs.replace(info, state="stopped"), ttl=_TTL)
 
     def lease(self, queue: str = "*") -> LeasedJob | None:
-        """Take the next job that is ready, if there is one."""
-        leased = self._store.exchange(self._epoch, [], Want(((queue, 1),), 1)).leased
-        return leased[0] if leased else None
+        """Take the next job that is ready, if there is one; those in lanes after the others."""
+        for names in ([queue], self._lanes(queue)):
+            want = Want(tuple((name, 1) for name in names), 1)
+            if names and (leased := self._store.exchange(self._epoch, [], want).leased):
+                return leased[0]
+        return None
+
+    def _lanes(self, queue: str) -> list[str]:
+        ready = [name for name in self._store.ready() if is_lane(name)]
+        return sorted(name for name in ready if queue in ("*", base_of(name), name))
 
     def give_back(self, job: LeasedJob) -> None:
         """Return a job unrun, to its old place."""
-        self._settle(Outcome.released(job, self._jobs.clock()))
+        self._settle(Outcome.released(job, self.app.clock()))
 
     def run(self, job: LeasedJob) -> None:
         """Run one leased job, settle it and count it.
 
         Raises only what is meant for the test itself: a person's interrupt, pytest's own outcomes.
         """
-        task = self._jobs.tasks.get(job.task)
+        task = self.app.tasks.get(job.task)
         if task is None:
-            now = self._jobs.clock()
+            now = self.app.clock()
             outcome = Outcome.released(job, now, run_at=now + UNKNOWN_TASK_DELAY[0])
         else:
             if job.task not in self._plans:
-                self._plans[job.task] = Plan(self._jobs, task)
+                self._plans[job.task] = Plan(self.app, task)
             outcome = self._attempt(self._plans[job.task], job)
         self._settle(outcome)
         self.drained.note(outcome)
@@ -133,8 +141,8 @@ class Runner:
         return outcome.job.id in answer.settled
 
     def _attempt(self, plan: Plan, leased: LeasedJob) -> Outcome:
-        job = CurrentJob(leased, self, self._jobs.clock(), plan.timeout)
-        events = self._jobs.events
+        job = CurrentJob(leased, self, self.app.clock(), plan.timeout)
+        events = self.app.events
         if events.wants(JobStarted):
             events.emit(JobStarted(job.id, job.task, job.queue, job.attempt, self._name))
         if plan.is_async:

@@ -2,5 +2,15 @@
 
 from turnout.web.app import dashboard
 from turnout.web.auth import Authorize, Person, any_of, basic, local_only, token
+from turnout.web.status import status_app
 
-__all__ = ["Authorize", "Person", "any_of", "basic", "dashboard", "local_only", "token"]
+__all__ = [
+    "Authorize",
+    "Person",
+    "any_of",
+    "basic",
+    "dashboard",
+    "local_only",
+    "status_app",
+    "token",
+]

@@ -10,7 +10,7 @@ has named a person whose role suffices.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
@@ -19,11 +19,19 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from turnout.errors import ConfigError, StoreBusy, StoreError, StoreUnavailable, TurnoutError
-from turnout.web import guard, live, openapi, static
+from turnout.errors import (
+    ConfigError,
+    StoreBusy,
+    StoreError,
+    StoreSlow,
+    StoreUnavailable,
+    TurnoutError,
+)
+from turnout.web import exposition, guard, live, openapi, static
 from turnout.web.auth import ROLES, Authorize, Person, TooManyAttempts, challenge, identify
 from turnout.web.incoming import make_visit, run_page
 from turnout.web.ledger import Ledger
+from turnout.web.past import Archive
 from turnout.web.pulse import Pulse
 from turnout.web.redact import Redactor
 from turnout.web.render import make_templates, problem, render
@@ -37,6 +45,12 @@ if TYPE_CHECKING:
     from turnout.web.auth import Role
 
 _log = logging.getLogger("turnout.web")
+
+# What is answered otherwise than by a page, to whoever may see the pages.
+_OTHERS: dict[str, Callable[[Request, Desk], Awaitable[Response]]] = {
+    "/live": live.stream,
+    "/metrics": exposition.serve,
+}
 
 
 def dashboard(
@@ -63,6 +77,7 @@ def dashboard(
         read_only=read_only,
         redactor=Redactor(jobs, hide),
         pulse=Pulse(lambda: jobs.store, jobs.clock),
+        archive=Archive(lambda: jobs.store, jobs.clock),
         ledger=Ledger(),
         templates=make_templates(),
     )
@@ -76,7 +91,7 @@ class _Dashboard:
         self._desk = desk
         self._authorize = authorize
         routes = [Route("/static/{name}", static.serve)]
-        routes.append(Route("/live", self._endpoint(None), methods=["GET"]))
+        routes += [Route(path, self._endpoint(path), methods=["GET"]) for path in _OTHERS]
         routes.append(Route("/openapi.json", self._endpoint(openapi.show), methods=["GET"]))
         for spot in SPOTS:
             path = "/overview" if spot.path == "/" else spot.path
@@ -93,7 +108,7 @@ class _Dashboard:
 
         return endpoint
 
-    async def _answer(self, request: Request, spot: Spot | Any | None) -> Response:
+    async def _answer(self, request: Request, spot: Spot | Any) -> Response:
         token: str | None = None
         try:
             person = await identify(self._authorize, request)
@@ -112,11 +127,9 @@ class _Dashboard:
             response = self._fault(request, error)
         return guard.protect(request, response, token)
 
-    async def _let_in(
-        self, request: Request, spot: Spot | Any | None, person: Person, token: str
-    ) -> Response:
-        if spot is None:
-            return await live.stream(request, self._desk)
+    async def _let_in(self, request: Request, spot: Any, person: Person, token: str) -> Response:
+        if isinstance(spot, str):
+            return await _OTHERS[spot](request, self._desk)
         if not isinstance(spot, Spot):
             return Response(spot(request), media_type="application/json")
         self._check_role(spot.role, spot.method, person)
@@ -144,6 +157,8 @@ class _Dashboard:
         return response
 
     def _fault(self, request: Request, error: TurnoutError) -> Response:
+        if isinstance(error, StoreSlow):
+            return self._problem(request, 503, _too_slow(request, error))
         if isinstance(error, StoreUnavailable | StoreBusy):
             return self._problem(request, 503, f"The store cannot be reached: {error}")
         if isinstance(error, StoreError):
@@ -165,3 +180,11 @@ class _Dashboard:
 
     def _problem(self, request: Request, status: int, text: str) -> Response:
         return problem(request, self._desk, status, text)
+
+
+def _too_slow(request: Request, error: StoreSlow) -> str:
+    if request.method == "POST":
+        advice = "Some of what you asked may be done: look before you repeat it."
+    else:
+        advice = "Ask for less (a state, one task, a shorter time), or try again later."
+    return f"No answer in time: {error}. {advice}"

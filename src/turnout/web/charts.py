@@ -81,7 +81,7 @@ def spark(values: Sequence[float], *, title: str, kind: str = "") -> Markup:
 
 
 def bars(counts: Sequence[int], *, title: str) -> Markup:
-    """Return small bars side by side, for how often something happened over time."""
+    """Return bars side by side: how often something happened over time, or took how long."""
     top = max(counts, default=0) or 1
     width = 100 / max(len(counts), 1)
     drawn = Markup("").join(
@@ -92,7 +92,8 @@ def bars(counts: Sequence[int], *, title: str) -> Markup:
         if count
     )
     return Markup(
-        '<svg class="bars" viewBox="0 0 100 24" role="img" aria-label="{}">'
+        '<svg class="bars" viewBox="0 0 100 24" preserveAspectRatio="none" role="img" '
+        'aria-label="{}">'
         '<line class="grid" x1="0" x2="100" y1="23.5" y2="23.5"/>{}</svg>'
     ).format(title, drawn)
 

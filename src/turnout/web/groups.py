@@ -7,14 +7,18 @@ that dies again meanwhile is not taken a second time, and no step takes longer t
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
 from turnout.job import JobFilter, JobId, JobRecord, State
+from turnout.web import charts
+from turnout.web.wording import duration, plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from markupsafe import Markup
 
     from turnout.store.protocol import Store
 
@@ -64,9 +68,11 @@ def group_dead(
     *,
     now: float,
     most: int = MOST_GROUPED,
+    task: str | None = None,
 ) -> Groups:
     """Group the newest dead jobs: at most `most`, for at most PATIENCE seconds and a page.
 
+    With `task`, those of other tasks are looked at and left out.
     `hide` takes out of a record what may not be shown; it is asked for the newest of each group.
     """
     deadline, after, looked_at = time.monotonic() + PATIENCE, None, 0
@@ -76,6 +82,8 @@ def group_dead(
         page = store.find(JobFilter(states=_DEAD), limit=CHUNK, after=after, now=now)
         for record in page:
             key = (record.task, record.error)
+            if task not in (None, record.task):
+                continue
             if key not in groups:
                 shown = hide(record)
                 said = shown.message or shown.reason
@@ -136,3 +144,17 @@ def walk(
             return Step(changed=changed, looked_at=seen, next=None), samples
         after = page[-1].id
     return Step(changed=changed, looked_at=seen, next=after), samples
+
+
+def group_model(group: Group) -> dict[str, Any]:
+    """Return a group of dead jobs as pages and programs see it."""
+    names = ("task", "error", "count", "first_at", "last_at", "message", "newest", "queues")
+    return {name: getattr(group, name) for name in names}
+
+
+def group_bars(group: Group) -> Markup:
+    """Return when a group's jobs died, as bars from its first to its last."""
+    first, last = group.first_at or 0.0, group.last_at or 0.0
+    over = duration(last - first)
+    said = f"{plural(group.count, 'death')} over {over}"
+    return charts.bars(group.slices(first, last), title=said)

@@ -16,12 +16,13 @@ import anyio
 from anyio import to_thread
 from starlette.requests import Request
 
+from turnout.store.patience import patient
 from turnout.web.auth import Person
 from turnout.web.visit import Desk, Refusal, Visit
 
 T = TypeVar("T")
 
-PATIENCE = 10.0  # seconds for one page
+PATIENCE = 10.0  # seconds for one page, should the store not heed its own
 THREADS = 16
 MOST_QUERY, MOST_FORM, MOST_FIELDS = 4_000, 2_000_000, 250
 
@@ -90,7 +91,8 @@ async def run_page(show: Callable[[Visit], T], visit: Visit) -> T:
         if not _running.acquire(blocking=False):
             raise Refusal(503, "Too many pages wait for the store: try again in a moment.")
         try:
-            return show(visit)
+            with patient():
+                return show(visit)
         finally:
             _running.release()
 

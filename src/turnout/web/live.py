@@ -10,8 +10,9 @@ come back by themselves.
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -20,8 +21,10 @@ import msgspec
 from anyio import to_thread
 from starlette.responses import StreamingResponse
 
+from turnout import stacks
 from turnout.errors import StoreError
-from turnout.job import JobFilter, JobId
+from turnout.job import JobFilter
+from turnout.store.patience import patient
 from turnout.web.visit import Refusal, checked_id
 
 if TYPE_CHECKING:
@@ -31,19 +34,25 @@ if TYPE_CHECKING:
 
 MOST, LONGEST, EVERY, QUIET = 64, 600.0, 2.0, 15.0
 _open = 0
+_EPOCH = re.compile(r"[\w-]{1,64}", re.ASCII)
+
+Watched = Callable[[], object]
 
 
 async def stream(request: Request, desk: Desk) -> StreamingResponse:
-    """Return the line of one page; `?job=ID` watches that job too. Refuses when too many are."""
-    job_id = request.query_params.get("job")
-    watched = checked_id(job_id) if job_id else None
+    """Return the line of one page: `?job=ID` watches that job too, `?replays=1` the replays,
+    `?stacks=EPOCH` what that worker tells.
+
+    Refuses when too many are open.
+    """
+    watched = _watched(request.query_params, desk)
     if _open >= MOST:
         raise Refusal(503, "Too many pages are watching; reload to see what is new.")
     headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
     return StreamingResponse(_lines(desk, watched), media_type="text/event-stream", headers=headers)
 
 
-async def _lines(desk: Desk, watched: JobId | None) -> AsyncIterator[str]:
+async def _lines(desk: Desk, watched: Watched) -> AsyncIterator[str]:
     global _open  # noqa: PLW0603 - lines of this process, whichever dashboard they belong to
     _open += 1
     try:
@@ -64,13 +73,27 @@ async def _lines(desk: Desk, watched: JobId | None) -> AsyncIterator[str]:
         _open -= 1
 
 
-def _digest(desk: Desk, watched: JobId | None) -> str:
+def _digest(desk: Desk, watched: Watched) -> str:
     """Return what stands for the present: equal when nothing on a page would look different."""
     try:
-        look = desk.pulse.look()
-        jobs = desk.jobs.store.find(JobFilter(ids=(watched,)), limit=1) if watched else []
+        with patient():
+            look = desk.pulse.look()
+            more = watched()
     except StoreError as error:
         return str(error)
     workers = [(one.name, one.running, one.state) for one in look.workers]
-    text = msgspec.json.encode((look.queues, workers, jobs))
+    text = msgspec.json.encode((look.queues, workers, more))
     return sha256(text).hexdigest()[:16]
+
+
+def _watched(asked: Mapping[str, str], desk: Desk) -> Watched:
+    """Return what reads the one thing that a page watches beside the counters."""
+    if "job" in asked:
+        where = JobFilter(ids=(checked_id(asked["job"]),))
+        return lambda: desk.jobs.store.find(where, limit=1)
+    if "replays" in asked:
+        return desk.jobs.replays.all
+    epoch = asked.get("stacks", "")
+    if epoch and not _EPOCH.fullmatch(epoch):
+        raise Refusal(400, "stacks names the epoch of a worker.")
+    return lambda: stacks.read(desk.jobs.store, epoch) if epoch else None

@@ -11,8 +11,13 @@ import msgspec
 
 from turnout import __version__
 from turnout.job import JobRecord, QueueStats, Retention, StoreInfo, WorkerInfo
+from turnout.stacks import Told
+from turnout.standing import Condition, Standing
+from turnout.views import View
+from turnout.web.holders import Holder
 from turnout.web.ledger import Entry
 from turnout.web.pages.overview import Alert, Row
+from turnout.web.past import SPANS, Step
 from turnout.web.routes import SPOTS, Spot
 from turnout.web.story import Event
 from turnout.web.why import Reason
@@ -34,17 +39,9 @@ def show(request: Request) -> bytes:
 def describe(root: str) -> dict[str, Any]:
     """Return the description of a dashboard that is mounted at `root`."""
     kinds = (
-        JobRecord,
-        QueueStats,
-        Row,
-        WorkerInfo,
-        StoreInfo,
-        Retention,
-        Reason,
-        Event,
-        Entry,
-        Alert,
-    )
+        JobRecord, QueueStats, Row, WorkerInfo, StoreInfo, Retention, Reason, Event, Entry,
+        Alert, Standing, Condition, Step, Told, Holder, View,
+    )  # fmt: skip
     _, schemas = msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")
     schemas["Job"] = _job(schemas)
     schemas["Group"] = _GROUP
@@ -57,7 +54,8 @@ def describe(root: str) -> dict[str, Any]:
             "version": __version__,
             "description": (
                 "What the pages show, as JSON. Times are seconds since the epoch. A program that "
-                "changes something sends the header Turnout-Client with its name."
+                "changes something sends the headers Accept: application/json and "
+                "Turnout-Client with its name."
             ),
         },
         "servers": [{"url": root or "/"}],
@@ -87,7 +85,7 @@ def _operation(spot: Spot) -> dict[str, Any]:
         "summary": doc,
         "description": f"Takes the role {spot.role}.",
         "parameters": _parameters(spot),
-        "responses": {"200": _answer(_ANSWERS.get(name, {"type": "object"})), **_PROBLEMS},
+        "responses": _responses(spot, _ANSWERS.get(name, {"type": "object"})),
     }
     if spot.method == "POST":
         form = {"type": "object", **_FORMS.get(name, {})}
@@ -96,12 +94,21 @@ def _operation(spot: Spot) -> dict[str, Any]:
     return found
 
 
+def _responses(spot: Spot, schema: dict[str, Any]) -> dict[str, Any]:
+    found = {"200": _answer(schema), **_PROBLEMS}
+    if spot.method == "GET":
+        return found
+    # OpenAPI leaves no parameter called Accept: who sends none gets what a browser's form gets.
+    html = {"text/html": {"schema": _TEXT}}
+    told = {code: {**one, "content": {**one["content"], **html}} for code, one in found.items()}
+    return {**told, "303": {"description": "Done; a browser goes on to a page."}}
+
+
 def _parameters(spot: Spot) -> list[dict[str, Any]]:
     found = [_in("path", "id", _ID)] if "{id}" in spot.path else []
     if spot.method == "POST":
-        accept = {"type": "string", "enum": ["application/json"]}
         client = {"type": "string", "minLength": 1, "pattern": "^[A-Za-z0-9._-]+$"}
-        return [*found, _in("header", "Accept", accept), _in("header", "Turnout-Client", client)]
+        return [*found, _in("header", "Turnout-Client", client)]
     return found + _QUERIES.get(spot.path, [])
 
 
@@ -155,23 +162,50 @@ _GROUP = _object(
         "queues": _list(_TEXT),
     }
 )  # fmt: skip
+_REPLAY = _object(
+    {
+        "id": _TEXT, "query": _TEXT, "by": _TEXT, "begun_at": {"type": "number"},
+        "phase": {"enum": ["canary", "running", "finishing", "done", "stopped"]}, "why": _TEXT,
+        "expected": _NUMBER, "expected_more": {"type": "boolean"}, "sent": _NUMBER,
+        "passed_over": _NUMBER, "succeeded": _NUMBER, "failed": _NUMBER, "watching": _NUMBER,
+        "plan": {"type": "object"},
+    }
+)  # fmt: skip
+_TOLD = {"anyOf": [_ref("Told"), {"type": "null"}]}
 _PAGE_QUERY = [
     _in("query", "limit", {"type": "integer", "minimum": 1, "maximum": 200}, needed=False),
     _in("query", "after", _ID, needed=False),
 ]
 _SHORT = {"type": "string", "maxLength": 500}
+_NAME = {**_SHORT, "minLength": 1}
+_SPAN = _in("query", "last", {"enum": [*SPANS]}, needed=False)
 _QUERIES: dict[str, list[dict[str, Any]]] = {
+    "/": [_SPAN],
+    "/tasks": [_SPAN],
+    "/tasks/one": [_in("query", "task", _NAME), _SPAN],
     "/jobs": [_in("query", "q", _SHORT, needed=False), *_PAGE_QUERY],
+    "/replays/new": [_in("query", "q", _SHORT, needed=False)],
+    "/workers/one": [_in("query", "epoch", _NAME)],
     "/dead/group": [
-        _in("query", "task", {**_SHORT, "minLength": 1}),
+        _in("query", "task", _NAME),
         _in("query", "error", _SHORT, needed=False),
         _in("query", "after", _ID, needed=False),
     ],
 }
+_PAST: dict[str, Any] = {
+    "last": {"enum": [*SPANS]}, "step": _NUMBER, "steps": _list(_ref("Step")),
+}  # fmt: skip
+_FIGURES = _object(
+    {
+        "task": _TEXT, "attempts": _NUMBER, "failed": _NUMBER, "outcomes": {"type": "object"},
+        "run": {"type": "object"}, "wait": {"type": "object"},
+    }
+)  # fmt: skip
 _DONE = _object({"done": {"type": "boolean"}})
 _JOB_PAGE = _object(
     {
         "job": _ref("Job"), "reasons": _list(_ref("Reason")), "timeline": _list(_ref("Event")),
+        "holders": _list(_ref("Holder")),
         "known_task": {"type": "boolean"}, "python": {"type": ["string", "null"]},
         "actions": _list(_TEXT),
     }
@@ -181,20 +215,28 @@ _ANSWERS: dict[str, dict[str, Any]] = {
         {
             "at": {"type": "number"}, "totals": {"type": "object"}, "queues": _list(_ref("Row")),
             "workers": _list(_ref("WorkerInfo")), "groups": _list(_ref("Group")),
-            "alerts": _list(_ref("Alert")),
+            "alerts": _list(_ref("Alert")), **_PAST,
+        }
+    ),
+    "tasks_show": _object({**_PAST, "tasks": _list(_FIGURES), "idle": _list(_TEXT)}),
+    "tasks_one": _object(
+        {
+            **_PAST, "task": _TEXT, "figures": {"anyOf": [_FIGURES, {"type": "null"}]},
+            "groups": _list(_ref("Group")), "groups_complete": {"type": "boolean"},
+            "jobs": _list(_ref("Job")),
         }
     ),
     "queues_show": _object({"at": {"type": "number"}, "queues": _list(_ref("Row"))}),
-    "queues_pause": _DONE,
     "jobs_show": _object(
         {
             "query": _TEXT, "faults": _list(_TEXT), "remarks": _list(_TEXT),
             "jobs": _list(_ref("Job")), "end": {"enum": ["full", "complete", "unfinished"]},
             "next": {"type": ["string", "null"]}, "looked_at": _NUMBER, "looked_back_to": _AGE,
+            "views": _list(_ref("View")),
         }
     ),
-    "job_show": _JOB_PAGE,
-    "job_reveal": _JOB_PAGE,
+    "views_save": _DONE, "views_forget": _DONE, "queues_pause": _DONE, "limits_act": _DONE,
+    "job_show": _JOB_PAGE, "job_reveal": _JOB_PAGE,
     "dead_show": _object(
         {
             "groups": _list(_ref("Group")), "looked_at": _NUMBER, "complete": {"type": "boolean"},
@@ -205,7 +247,21 @@ _ANSWERS: dict[str, dict[str, Any]] = {
         {"count": _NUMBER, "more": {"type": "boolean"}, "samples": _list(_ref("Job"))}
     ),
     "dead_act": _object({"done": {"type": "boolean"}, "changed": _NUMBER}),
-    "about_workers": _object({"workers": _list(_ref("WorkerInfo")), "unserved": _list(_TEXT)}),
+    "replays_show": _object({"replays": _list(_REPLAY), "workers": _NUMBER}),
+    "replays_new": _object({"query": _TEXT, "jobs": _NUMBER, "more": {"type": "boolean"}}),
+    "replays_start": _object({"done": {"type": "boolean"}, "id": _TEXT, "expected": _NUMBER}),
+    "replays_stop": _object({"done": {"type": "boolean"}, "id": _TEXT, "sent": _NUMBER}),
+    "limits_show": _object(
+        {
+            "limits": _list(_ref("Standing")), "dependencies": _list(_ref("Condition")),
+            "holders": _list(_ref("Holder")),
+        }
+    ),
+    "workers_order": _DONE,
+    "workers_show": _object({"workers": _list(_ref("WorkerInfo")), "unserved": _list(_TEXT)}),
+    "workers_one": _object(
+        {"worker": _ref("WorkerInfo"), "jobs": _list(_ref("Job")), "told": _TOLD}
+    ),
     "about_store": _object({"store": _ref("StoreInfo"), "retention": _ref("Retention")}),
     "about_audit": _object({"entries": _list(_ref("Entry"))}),
 }  # fmt: skip
@@ -217,14 +273,28 @@ def _form(required: list[str], **properties: Any) -> dict[str, Any]:
 
 _ACTION = {"enum": ["retry", "cancel", "delete"]}
 _SURE = {"enum": ["yes"]}
+_IDS = {**_list(_ID), "minItems": 1, "maxItems": 200}
 _FORMS: dict[str, dict[str, Any]] = {
-    "queues_pause": _form(["queue", "paused"], queue=_TEXT, paused={"enum": ["yes", "no"]}),
-    "jobs_act": _form(["action", "id", "sure"], action=_ACTION, id=_list(_ID), sure=_SURE),
+    "queues_pause": _form(["queue", "paused"], queue=_NAME, paused={"enum": ["yes", "no"]}),
+    "limits_act": _form(
+        ["name", "action"], name=_NAME, action={"enum": ["open", "close", "reset"]}
+    ),
+    "replays_start": _form(
+        ["q"],
+        q=_SHORT, rate=_TEXT, canary=_TEXT, canary_share=_TEXT, canary_within=_TEXT, stop_at=_TEXT,
+    ),
+    "replays_stop": _form(["id"], id=_TEXT), "views_forget": _form(["name"], name=_TEXT),
+    "views_save": _form(["name", "q"], name=_TEXT, q=_SHORT),
+    "workers_order": _form(
+        ["epoch", "order", "sure"],
+        epoch=_TEXT, order={"enum": ["quiet", "stop", "dump"]}, sure=_SURE,
+    ),
+    "jobs_act": _form(["action", "id", "sure"], action=_ACTION, id=_IDS, sure=_SURE),
     "job_act": _form(["action", "sure"], action=_ACTION, sure=_SURE),
     "job_again": _form([], args=_TEXT),
     "job_reveal": _form([]),
     "dead_act": _form(
         ["task", "action"],
-        task=_TEXT, error=_TEXT, action={"enum": ["retry", "delete"]}, after=_ID,
+        task=_NAME, error=_SHORT, action={"enum": ["retry", "delete"]}, after=_ID,
     ),
 }  # fmt: skip

@@ -20,9 +20,12 @@ import msgspec
 
 from turnout.errors import TurnoutError
 from turnout.job import QueueStats, WorkerInfo
+from turnout.lanes import is_lane
+from turnout.queues import with_lanes
+from turnout.store.patience import held, patient
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from turnout.store.protocol import Store
 
@@ -34,15 +37,17 @@ FRESH = 1.0  # seconds for which one look serves everybody
 
 
 class Look(msgspec.Struct, frozen=True):
-    """The queues and workers at one moment."""
+    """The queues, each with its lanes in its numbers, and the workers at one moment."""
 
     at: float
     queues: tuple[QueueStats, ...]
     workers: tuple[WorkerInfo, ...]
+    lanes: tuple[QueueStats, ...] = ()
 
     def queue(self, name: str) -> QueueStats | None:
-        """Return one queue's numbers, None for one that the store has never seen."""
-        return next((one for one in self.queues if one.queue == name), None)
+        """Return a queue's or a lane's numbers, None for one that the store has never seen."""
+        among = self.lanes if is_lane(name) else self.queues
+        return next((one for one in among if one.queue == name), None)
 
 
 class Sample(msgspec.Struct, frozen=True):
@@ -76,12 +81,12 @@ class Pulse:
         Raises StoreError when the store cannot be read.
         """
         self._watch()
-        with self._looking:
+        with held(self._looking):
             last = self._last
             if last is not None and not fresh and time.monotonic() - last[0] < FRESH:
                 return last[1]
             store = self._store()
-            look = Look(self._clock(), tuple(store.count()), tuple(store.workers()))
+            look = seen(self._clock(), store.count(), store.workers())
             self._last = (time.monotonic(), look)
             self._remember(look)
             return look
@@ -125,11 +130,19 @@ class Pulse:
     def _glance(self) -> None:
         wanted = self._wanted
         try:
-            self.look(fresh=True)
+            with patient():
+                self.look(fresh=True)
         except TurnoutError:
             return  # the page that asks next says so
         finally:
             self._wanted = wanted  # our own looks keep nobody awake
+
+
+def seen(at: float, stats: Sequence[QueueStats], workers: Sequence[WorkerInfo]) -> Look:
+    """Return a look at what was counted."""
+    lanes = tuple(one for one in stats if is_lane(one.queue))
+    queues = with_lanes(stats) if lanes else stats
+    return Look(at, tuple(queues), tuple(workers), lanes)
 
 
 def sample(look: Look) -> Sample:

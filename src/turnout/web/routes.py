@@ -11,7 +11,19 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from turnout.web.pages import about, dead, job, jobs, overview, queues
+from turnout.web.pages import (
+    about,
+    dead,
+    job,
+    jobs,
+    limits,
+    overview,
+    queues,
+    replays,
+    tasks,
+    views,
+    workers,
+)
 
 if TYPE_CHECKING:
     from turnout.web.auth import Role
@@ -35,6 +47,8 @@ SPOTS = (
     Spot("/queues/pause", queues.pause, "operator", "POST"),
     Spot("/jobs", jobs.show),
     Spot("/jobs/act", jobs.act, "operator", "POST"),
+    Spot("/views/save", views.save, "operator", "POST"),
+    Spot("/views/forget", views.forget, "operator", "POST"),
     Spot("/jobs/{id}", job.show),
     Spot("/jobs/{id}/edit", job.edit, "operator"),
     Spot("/jobs/{id}/again", job.again, "operator", "POST"),
@@ -43,7 +57,17 @@ SPOTS = (
     Spot("/dead", dead.show),
     Spot("/dead/group", dead.preview),
     Spot("/dead/act", dead.act, "operator", "POST"),
-    Spot("/workers", about.workers),
+    Spot("/replays", replays.show),
+    Spot("/replays/new", replays.new, "operator"),
+    Spot("/replays/start", replays.start, "operator", "POST"),
+    Spot("/replays/stop", replays.stop, "operator", "POST"),
+    Spot("/tasks", tasks.show),
+    Spot("/tasks/one", tasks.one),
+    Spot("/limits", limits.show),
+    Spot("/limits/act", limits.act, "operator", "POST"),
+    Spot("/workers", workers.show),
+    Spot("/workers/one", workers.one),
+    Spot("/workers/order", workers.order, "operator", "POST"),
     Spot("/store", about.store),
     Spot("/audit", about.audit),
 )

@@ -17,8 +17,10 @@ from turnout.config import check_queue_name
 from turnout.errors import ConfigError
 from turnout.ids import check_id
 from turnout.job import JobFilter, JobId, JobRecord
+from turnout.lanes import base_of, check_lane, is_lane, lane_of, lane_queue
 from turnout.web.auth import Person
 from turnout.web.ledger import Entry, Ledger
+from turnout.web.past import Archive
 from turnout.web.pulse import Pulse
 from turnout.web.redact import Redactor
 
@@ -62,6 +64,7 @@ class Desk(msgspec.Struct, kw_only=True):
     read_only: bool
     redactor: Redactor
     pulse: Pulse
+    archive: Archive
     ledger: Ledger
     templates: Environment
 
@@ -148,7 +151,8 @@ def checked_id(text: str) -> JobId:
 def checked_queue(text: str) -> str:
     """Return a queue's name, or refuse."""
     try:
-        return check_queue_name(text)
+        check_queue_name(base_of(text))
+        return lane_queue(base_of(text), check_lane(lane_of(text))) if is_lane(text) else text
     except ConfigError as error:
         raise Refusal(400, f"{error}") from None
 

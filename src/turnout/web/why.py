@@ -1,7 +1,7 @@
 """Why is this job not running? Every obstacle that can be seen from the store, the worst first.
 
     queued and due     paused queue, unknown task, no worker, none for this queue, all of them quiet
-                       or busy, others before it
+                       or busy, a full limit, an open breaker, others before it
     queued, ahead      scheduled, waiting after a failure, or after a worker that put it back
     running            who has it, since when, whether that worker is still heard of
     final              it will not run again by itself
@@ -12,21 +12,23 @@ do something about it, what.
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 from turnout.job import JobRecord, State, WorkerInfo
+from turnout.lanes import base_of, is_lane
 from turnout.web.wording import distance, duration, number, plural
 
 if TYPE_CHECKING:
+    from turnout.standing import Condition, Standing
     from turnout.web.pulse import Look
 
 Kind = Literal[
     "paused", "unknown_task", "no_worker", "no_worker_for_queue", "quiet", "busy", "ahead",
-    "next", "scheduled", "retrying", "snoozed", "leased", "silent_worker", "stopping",
-    "expiring", "expired", "final",
+    "slowed", "next", "scheduled", "retrying", "snoozed", "leased", "silent_worker", "stopping",
+    "expiring", "expired", "final", "limit_full", "breaker_open",
 ]  # fmt: skip
 
 
@@ -39,25 +41,42 @@ class Reason(msgspec.Struct, frozen=True):
     blocks: bool = True  # False: a remark beside the reasons
 
 
-def explain(record: JobRecord, look: Look, tasks: Container[str]) -> list[Reason]:
-    """Return why a job does not run at this moment; `tasks` are those that this application has."""
+def explain(
+    record: JobRecord, look: Look, tasks: Container[str], held: Sequence[Reason] = ()
+) -> list[Reason]:
+    """Return why a job does not run at this moment; `tasks` are those that this application has.
+
+    `held` are reasons of a queued job that lie outside of what `look` saw.
+    """
     if record.state is State.RUNNING:
         return _running(record, look)
     if record.state.is_final:
         return [_final(record)]
     due = record.run_at if record.run_at is not None else look.at
     waiting = [_later(record, due, look.at)] if due > look.at else []
-    blocked = [*_blocked(record, look, tasks), *_expiry(record, look.at)]
+    blocked = [*_blocked(record, look, tasks), *held, *_expiry(record, look.at)]
     if due > look.at or any(one.blocks for one in blocked):
         return [*waiting, *blocked]
     return [*_turn(record, look), *blocked]
 
 
+def _turns(queue: str, look: Look) -> list[Reason]:
+    """Return how many lanes take turns with a job's own."""
+    base = base_of(queue)
+    others = [one for one in look.lanes if one.ready and base_of(one.queue) == base != queue]
+    count = sum(one.queue != queue for one in others)
+    if not count or not is_lane(queue):
+        return []
+    text = f"{plural(count, 'other lane')} of queue {base} take turns with this one."
+    return [Reason("ahead", text, blocks=False)]
+
+
 def _blocked(record: JobRecord, look: Look, tasks: Container[str]) -> list[Reason]:
     found: list[Reason] = []
-    queue = look.queue(record.queue)
-    if queue is not None and queue.paused:
-        found.append(Reason("paused", f"Queue {record.queue} is paused.", "Resume the queue."))
+    for name in dict.fromkeys((base_of(record.queue), record.queue)):
+        queue = look.queue(name)
+        if queue is not None and queue.paused:
+            found.append(Reason("paused", f"Queue {name} is paused.", "Resume the queue."))
     if record.task not in tasks:
         text = (
             f"This application knows no task named {record.task}. A worker that does not know it "
@@ -65,6 +84,25 @@ def _blocked(record: JobRecord, look: Look, tasks: Container[str]) -> list[Reaso
         )
         found.append(Reason("unknown_task", text, "Deploy code that has this task, or rename it."))
     return [*found, *_workers(record, look)]
+
+
+def held_back(limits: Sequence[Standing], dependency: Condition | None, now: float) -> list[Reason]:
+    """Return which limits of a job are full, and whether its dependency lets no call through."""
+    found = [
+        Reason(
+            "limit_full",
+            f"Limit {one.key} is full: {number(one.live)} of {number(one.most)} taken.",
+            "Wait, or raise the limit.",
+        )
+        for one in limits
+        if one.live is not None and one.live >= one.most
+    ]
+    if dependency is not None and dependency.phase in ("open", "half-open"):
+        until = dependency.until
+        text = f"The breaker of dependency {dependency.name} is {dependency.phase}"
+        text += f"; it tries again {distance(until, now)}." if until else "."
+        found.append(Reason("breaker_open", text, "Close it by hand if you know better."))
+    return found
 
 
 def _workers(record: JobRecord, look: Look) -> list[Reason]:
@@ -83,7 +121,7 @@ def _workers(record: JobRecord, look: Look) -> list[Reason]:
 
 def serves(worker: WorkerInfo, queue: str) -> bool:
     """Tell whether a worker takes jobs of a queue."""
-    return not worker.queues or bool({queue, "*"} & set(worker.queues))
+    return not worker.queues or bool({queue, base_of(queue), "*"} & set(worker.queues))
 
 
 def _turn(record: JobRecord, look: Look) -> list[Reason]:
@@ -97,6 +135,8 @@ def _turn(record: JobRecord, look: Look) -> list[Reason]:
         said = plural(slots, "slot")
         text = f"All {said} of the workers that serve this queue are busy."
         found.append(Reason("busy", text, "Wait, or add workers."))
+    found += _slowed(record.queue, serving)
+    found += _turns(record.queue, look)
     if before:
         rate = queue.per_minute if queue else 0
         soon = (
@@ -112,6 +152,19 @@ def _turn(record: JobRecord, look: Look) -> list[Reason]:
     return found or [
         Reason("next", "It is due and nothing stands in its way: a worker takes it next.")
     ]
+
+
+def _slowed(queue: str, serving: list[WorkerInfo]) -> list[Reason]:
+    told = {
+        why
+        for worker in serving
+        for name, why in worker.slowed.items()
+        if name == queue or (name == "*" and queue not in worker.queues)
+    }
+    if not told:
+        return []
+    text = f"Workers take less from queue {queue}: {'; '.join(sorted(told))}."
+    return [Reason("slowed", text, "Wait, or add workers.")]
 
 
 def _later(record: JobRecord, due: float, now: float) -> Reason:

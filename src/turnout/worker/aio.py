@@ -42,7 +42,7 @@ class AsyncExecutor:
         self._crew = crew
         self._hungry = hungry
         self._handed_at = 0.0
-        self._asked = False
+        self._asked = self._starting = False
         self._has_timeouts = any(p.timeout is not None for p in crew.plans.values())
         self._tasks: dict[JobId, asyncio.Task[None]] = {}
         self._clean = copy_context()
@@ -78,7 +78,22 @@ class AsyncExecutor:
         except IndexError:
             return taken
 
+    def tasks(self) -> list[asyncio.Task[None]]:
+        """Return the coroutines that run or wait here, from any thread."""
+        return list(self._tasks.values())
+
+    def is_moving(self) -> bool:
+        """True while a job waits or starts here; looked at in the order in which it moves."""
+        return bool(self.ready or self._starting or self._tasks)
+
     def _start_some(self) -> None:
+        self._starting = True
+        try:
+            self._start_ready()
+        finally:
+            self._starting = False
+
+    def _start_ready(self) -> None:
         while len(self._tasks) < self.size:
             try:
                 job = self.ready.popleft()

@@ -3,7 +3,8 @@
     leased -> expired? -> decode -> call (through the middleware) -> outcome
                  |           |                |
              discarded     error            error -> timed out? cancelled? what the task asked for
-                                                     (Retry, Snooze, Discard, Cancel)? else the
+                                                     (Retry, Snooze, Discard, Cancel,
+                                                     Deferred)? else the
                                                      policy:
                                                      retried, discarded or dead, then `then(job,
                                                      error)`
@@ -22,7 +23,7 @@ import msgspec
 
 from turnout.codec import encode_value
 from turnout.current import CurrentJob, current
-from turnout.errors import Cancel, Discard, JobTimeout, Snooze, TurnoutError
+from turnout.errors import Cancel, Deferred, Discard, JobTimeout, Snooze, TurnoutError
 from turnout.failure import describe, format_traceback
 from turnout.job import AttemptRecord, Outcome, State, Trail
 
@@ -132,9 +133,7 @@ def _in_transaction(
 def _succeeded(plan: Plan, job: CurrentJob, result: object, now: float) -> Outcome:
     leased = job.leased
     keep = plan.keep(leased.queue)
-    if result is None:
-        return Outcome.succeeded(leased, job.started_at, now, keep=keep)
-    text, reason = _result(plan, result)
+    text, reason = (None, None) if result is None else _result(plan, result)
     return Outcome.succeeded(leased, job.started_at, now, keep=keep, result=text, reason=reason)
 
 
@@ -192,6 +191,8 @@ class _Failure:
                 return Outcome.released(job.leased, self.now)  # void as well: it is not ours
             case asyncio.CancelledError() if job.stopping:
                 return Outcome.released(job.leased, self.now)
+            case Deferred():  # as at the gate, whence it would have come had it said so before
+                return Outcome.released(job.leased, self.now, run_at=error.until)
             case Snooze():
                 entry = self._entry("snoozed", with_error=False)
                 run_at = self.now + (error.after or 0.0)

@@ -49,20 +49,20 @@ def server(app: Turnout, worker: str) -> Callable[[Wire], int]:
 class LeaseHost:
     """What a running job needs of its process: the way to the store, under the lease's epoch."""
 
-    __slots__ = ("_app", "_epoch", "stopping")
+    __slots__ = ("_epoch", "app", "stopping")
 
     def __init__(self, app: Turnout, epoch: str) -> None:
-        self._app = app
+        self.app = app
         self._epoch = epoch
         self.stopping = False
 
     def note(self, job: LeasedJob, progress: str) -> bool:
         """Keep a running job's progress; False when the lease was lost."""
-        return self._app.store.note(self._epoch, job, progress)
+        return self.app.store.note(self._epoch, job, progress)
 
     def settle_within(self, outcome: Outcome, connection: object) -> bool:
         """Settle a job in the transaction of its own attempt; False when the lease was lost."""
-        answer = self._app.store.exchange(self._epoch, [outcome], None, within=connection)
+        answer = self.app.store.exchange(self._epoch, [outcome], None, within=connection)
         return outcome.job.id in answer.settled
 
 

@@ -101,6 +101,10 @@ class ChildExecutor:
         except IndexError:
             return taken
 
+    def is_moving(self) -> bool:
+        """True while a job waits, starts or runs here."""
+        return bool(self.ready or self._busy)
+
     def heed(self) -> None:
         """Look at the flags of the running jobs: one of them was set."""
         self._pool.nudge()
@@ -153,13 +157,14 @@ class ChildExecutor:
 
     def _start_some(self) -> None:
         while self._idle and not self._interrupted:
+            self._busy += 1  # first: what left the deque must be seen to be here
             try:
                 job = self.ready.popleft()
             except IndexError:
+                self._busy -= 1
                 return
             plan = self._crew.plans[job.task]
             child = self._idle.popleft()
-            self._busy += 1
             child.begin(self._crew.begin(job, plan), plan, self._crew.epoch)
 
     def _keep_time(self) -> None:

@@ -19,7 +19,10 @@ from turnout.store.protocol import HearsOrders
 from turnout.worker.board import Stage
 from turnout.worker.clock import StoreClock
 from turnout.worker.memory import rss
+from turnout.worker.relay import Relay
+from turnout.worker.replayer import Replayer
 from turnout.worker.upkeep import Chore, Upkeep
+from turnout.worker.yielding import Yielding
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,6 +37,7 @@ log = logging.getLogger("turnout.worker")
 
 PRUNE_EVERY = 60.0
 _WEIGH_EVERY = 1.0
+_HOLDING_BACK = 0.05
 WorkerState = Literal["running", "quiet", "stopping", "stopped"]
 
 
@@ -54,6 +58,12 @@ class Chores:
         self._rss: int | None = None
         self._weighed = 0.0
         self._clock = StoreClock(app)
+        self._relay = None if app.config.outbox is None else Relay(app)
+        self._replayer = Replayer(app, crew.name)
+        self._replayer.is_wanted = lambda: not (crew.stopping or crew.quiet)
+        self._yielding = Yielding(crew)
+        if self._yielding.is_wanted:
+            crew.fetcher.yielding = self._yielding
         crew.renew = self._renew
         crew.interrupt = lambda: app.store.wake(self.info())
 
@@ -62,9 +72,10 @@ class Chores:
         every = self._options.heartbeat
         return Upkeep(
             [
-                Chore("heartbeat", every, self.heartbeat),
+                Chore("heartbeat", every, self.beat),
                 Chore("reap", every, self.reap),
                 Chore("prune", PRUNE_EVERY, self.prune),
+                self._replayer.chore,
             ]
         )
 
@@ -89,6 +100,7 @@ class Chores:
             version=turnout.__version__,
             rss=self._rss,
             on_crash=self._on_crash,
+            slowed=self._yielding.slowed(),
         )
 
     def open(self) -> None:
@@ -96,6 +108,24 @@ class Chores:
         self.heartbeat()
         for worker in self._app.store.workers():
             self._clock.learn(worker, self._options.dead_after)
+        if self._relay is not None:
+            self._relay.start()
+        self._yielding.start()
+
+    def beat(self) -> None:
+        """Send a heartbeat, and what was measured since the last one."""
+        self.heartbeat()
+        self.record()
+
+    def record(self) -> None:
+        """Send what was measured; a store that fails gets the same again at the next beat."""
+        measures = self._crew.settler.measures
+        if measures is None:
+            return
+        try:
+            measures.flush(self._app.store)
+        except StoreError as error:
+            log.warning("what was measured waits for the store: %s", error)
 
     def heartbeat(self) -> None:
         """Renew the epoch, and carry out what comes back."""
@@ -121,6 +151,8 @@ class Chores:
             crew.loop.cancel(orders.cancel)
         if orders.cancel and crew.children is not None:
             crew.children.heed()
+        if crew.gate.holds:
+            crew.gate.renew()
         self.obey(orders)
 
     def show(self, row: Row) -> None:
@@ -152,9 +184,24 @@ class Chores:
         except StoreError as error:
             log.error("the new epoch waits for the store: %s", error)  # noqa: TRY400
 
+    def wait(self, seconds: float) -> None:
+        """Wait until there may be work. Raises StoreError.
+
+        Ready jobs that hold back for others would end the store's wait at once, again and again.
+        """
+        if self._crew.fetcher.limited and self._yielding.slowed():
+            time.sleep(min(seconds, _HOLDING_BACK))
+        else:
+            self._app.store.wait(self.info(), seconds)
+
     def goodbye(self) -> None:
         """End the epoch: what is still held goes back, and nothing settles under it any more."""
+        self._yielding.stop()
+        if self._relay is not None:
+            self._relay.stop()
         self._clock.release()
+        self._replayer.let_go()
+        self.record()
         self._app.store.heartbeat(self.info("stopped"), ttl=self._options.dead_after)
 
     def reap(self) -> None:
@@ -163,8 +210,15 @@ class Chores:
         for worker in store.workers():
             self._clock.learn(worker, self._options.dead_after)
             if worker.host == self._host and not is_alive(worker.pid):
-                _report(store.reap(epoch=worker.epoch))
-        _report(store.reap())
+                self._took(store.reap(epoch=worker.epoch))
+        self._took(store.reap())
+
+    def _took(self, reaped: Sequence[Reaped]) -> None:
+        for job in reaped:
+            told = (job.id, job.task, job.state, job.crashes)
+            log.warning("job %s (%s) is %s again: its worker died (%d times so far)", *told)
+        if self._crew.settler.measures is not None:
+            self._crew.settler.measures.crashed(reaped, self._app.clock())
 
     def prune(self) -> None:
         """Delete what is past its keeping time."""
@@ -173,9 +227,3 @@ class Chores:
 
 def _ignore(_orders: Orders) -> None:
     """Stand in for `obey` until the process sets it."""
-
-
-def _report(reaped: Sequence[Reaped]) -> None:
-    for job in reaped:
-        told = (job.id, job.task, job.state, job.crashes)
-        log.warning("job %s (%s) is %s again: its worker died (%d times so far)", *told)

@@ -2,8 +2,7 @@
 
 The crew hands leased jobs to the executor of their kind, threads for `def`, an event loop for
 `async def`, child processes for the isolated of both, and knows every job that runs here, so that a
-heartbeat can tell one to stop. A job whose task is not registered here goes back with a delay, for
-workers with newer (or older) code.
+heartbeat can tell one to stop. A job of a task unknown here goes back with a delay, for others.
 """
 
 from __future__ import annotations
@@ -18,7 +17,9 @@ from typing import TYPE_CHECKING, Protocol
 from turnout.current import CurrentJob
 from turnout.events import JobStarted
 from turnout.job import Exchanged, JobId, LeasedJob, Outcome
+from turnout.lanes import base_of
 from turnout.worker.fetcher import NO_ROOM
+from turnout.worker.gate import Gate
 from turnout.worker.plan import Kind, Plan, kind_of
 from turnout.worker.suspects import Suspects
 
@@ -57,6 +58,10 @@ class Executor(Protocol):
         """Take back what has not started."""
         ...
 
+    def is_moving(self) -> bool:
+        """True while a job may be on its way here or starting; asked by who stops the worker."""
+        ...
+
     def attend(self) -> None:
         """See to stuck work and overdue jobs; called every 50 ms while jobs run."""
         ...
@@ -65,11 +70,14 @@ class Executor(Protocol):
 class Crew:
     """The jobs of this process, and the way from the store to its executors and back."""
 
-    def __init__(self, app: Turnout, name: str, settler: Settler, fetcher: Fetcher) -> None:
+    def __init__(
+        self, app: Turnout, name: str, settler: Settler, fetcher: Fetcher, *, lease: float = 30.0
+    ) -> None:
         self.app = app
         self.name = name
         self.settler = settler
         self.fetcher = fetcher
+        self.gate = fetcher.gate = Gate(self, lease)
         self.plans = {task.name: Plan(app, task) for task in list(app.tasks.values())}
         self._kinds = _kinds_by_queue(app)
         self.epoch = secrets.token_hex(12)
@@ -147,11 +155,14 @@ class Crew:
             self.interrupt()
 
     def _busy(self, queue: str) -> int:
-        running = sum(1 for job in list(self.running.values()) if job.queue == queue)
-        waiting = [job for executor in self.executors.values() for job in list(executor.ready)]
-        return running + sum(1 for job in waiting if job.queue == queue)
+        names = [job.queue for job in list(self.running.values())]
+        names += [job.queue for one in self.executors.values() for job in list(one.ready)]
+        return [base_of(name) for name in names].count(queue)
 
     def _hand_out(self, leased: list[LeasedJob]) -> None:
+        if self.stopping:
+            self.give_back(leased)
+            return
         slots = max(executor.size for executor in self.executors.values())
         self.fetcher.plan_ahead(leased, slots)
         others = self.suspects.pick(leased, self._is_dangerous)
@@ -160,23 +171,25 @@ class Crew:
             self.give_back_waiting()
             self.try_suspect()
             return
-        self._distribute(leased)
+        self._distribute(self.gate.admit(leased))
 
     def try_suspect(self) -> None:
         """Run a suspect, once it would be alone and what was given back is back."""
         if self.suspects and self._all_is_settled():
             job = self.suspects.next(len(self.running))
-            if job is not None:
+            if job is not None and self.gate.admit([job]):
                 self._distribute([job])
                 self.threads.wake_one()
+            elif job is not None:
+                self.suspects.acquit(job.id)  # a limit sent it back
 
     def _all_is_settled(self) -> bool:
-        # In this order: what left the settler is on its way for as long as the fetcher travels,
-        # and is back in the settler when that failed. What is for a shard that is away stays out of
-        # this: it may take hours.
-        return not (self._has_fresh() or self.fetcher.is_travelling or self._has_fresh())
+        # In this order: what left the settler is on its way for as long as the fetcher travels, and
+        # is back there when that failed. What is for a shard that is away may take hours: left out.
+        return not (self.has_fresh() or self.fetcher.is_travelling or self.has_fresh())
 
-    def _has_fresh(self) -> bool:
+    def has_fresh(self) -> bool:
+        """True while outcomes wait here for a store that can be reached."""
         return len(self.settler) > self.settler.away
 
     def _distribute(self, leased: list[LeasedJob]) -> None:
@@ -224,6 +237,7 @@ class Crew:
             self._distribute([outcome.job])
         elif outcome.settled:
             self.running.pop(outcome.job.id, None)
+            self.gate.ended([outcome])
             self.settler.confirm([outcome], Exchanged([outcome.job.id], []))
         else:
             # In this order: who stops looks at what runs first, and then at what waits here.
@@ -231,7 +245,7 @@ class Crew:
             held = self.running.get(outcome.job.id)
             if held is not None and held.leased.fence == outcome.job.fence:  # or it is here again
                 self.running.pop(outcome.job.id, None)
-        if self.suspects:
+        if self.suspects.on_trial is not None:
             self.suspects.acquit(outcome.job.id)
 
     def _runs_again(self, outcome: Outcome) -> bool:
@@ -244,10 +258,15 @@ class Crew:
         """Return leased jobs unrun, to their old places."""
         now = self.app.clock()
         for job in jobs:
-            self.suspects.acquit(
-                job.id
-            )  # or nothing would be leased here until it ended, elsewhere
+            self.suspects.acquit(job.id)  # or nothing would be leased here until it ended elsewhere
             self.settler.add(Outcome.released(job, now))
+
+    def holds_jobs(self) -> bool:
+        """True while a leased job is here whose outcome does not travel yet.
+
+        In this order: a job moves from an executor to what runs, and from there to the settler.
+        """
+        return any(one.is_moving() for one in self.executors.values()) or bool(self.running)
 
     def give_back_waiting(self) -> None:
         """Return everything that was leased and has not started."""
@@ -266,6 +285,7 @@ class Crew:
         for executor in self.executors.values():
             for unrun in executor.take_waiting():
                 self.suspects.acquit(unrun.id)
+                self.gate.drop(unrun.id, started=False)
         for job in list(self.running.values()):
             job.lost = True
         self.renew()

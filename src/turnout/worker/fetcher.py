@@ -24,8 +24,10 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from turnout.errors import StoreError
+from turnout.errors import StoreError, StoreUnavailable
 from turnout.job import Exchanged, LeasedJob, Want
+from turnout.lanes import base_of
+from turnout.worker.lanes import Lanes
 from turnout.worker.options import QueueSpec, serving_order
 
 if TYPE_CHECKING:
@@ -33,7 +35,9 @@ if TYPE_CHECKING:
 
     from turnout.app import Turnout
     from turnout.job import QueueStats
+    from turnout.worker.gate import Gate
     from turnout.worker.settler import Settler
+    from turnout.worker.yielding import Yielding
 
 log = logging.getLogger("turnout.worker")
 
@@ -54,13 +58,17 @@ class Fetcher:
         self._settler = settler
         self._specs = specs or (QueueSpec("*"),)
         self._implied = frozenset(spec.name for spec in self._specs if spec.implied)
+        self.serving = tuple(spec.name for spec in self._specs)
         self.named = tuple(spec.name for spec in self._specs if not spec.implied)
+        self.lanes = Lanes(self.serving)
         self._rng = random.Random()
         self._lock = threading.Lock()
         self._ahead = 0
         self._asked = 0
         self.refill_at = 0  # ask for more once fewer than these wait here
         self._failures = 0
+        self.gate: Gate | None = None
+        self.yielding: Yielding | None = None
         self.not_before = 0.0  # monotonic: the store failed, try again then
         self.mean = 0.0  # seconds a job takes, lately
         self.jobs = 0  # attempts that ended here
@@ -79,6 +87,8 @@ class Fetcher:
         """
         with self._lock:
             outcomes = self._settler.take()
+            if self.gate is not None and self.gate.holds:
+                self.gate.ended(outcomes)
             want = self._want(room, busy)
             if not outcomes and want is None:
                 return Exchanged([], [])
@@ -86,18 +96,27 @@ class Fetcher:
                 answer = self._store.exchange(epoch, outcomes, want)
             except StoreError as error:
                 self._settler.put_back(outcomes)
+                if isinstance(error, StoreUnavailable):
+                    self._settler.doubt(epoch, outcomes)
                 self._put_off(error)
                 return Exchanged([], [])
             self._recovered()
+            if want is not None:
+                self.lanes.follow(answer, want, self._store.ready)
             if answer.away:
                 outcomes = self._settler.put_off(outcomes, answer.away)
-        self._settler.confirm(outcomes, answer)
+        self._settler.confirm(outcomes, answer, epoch)
         return answer
 
     @property
     def is_travelling(self) -> bool:
         """True while a round trip is under way: what it carries is not settled yet."""
         return self._lock.locked()
+
+    @property
+    def is_failing(self) -> bool:
+        """True while the last trip to the store failed."""
+        return self._failures > 0
 
     def _want(self, room: Callable[[str | None], int], busy: Callable[[str], int]) -> Want | None:
         limit = min(self.wanted(room), LEASE)
@@ -109,8 +128,10 @@ class Fetcher:
             most = room(spec.name) + self._ahead
             if spec.limit is not None:
                 most = min(most, spec.limit - busy(spec.name))
+            if self.yielding is not None:
+                most = int(min(most, self.yielding.room(spec.name)))
             if most > 0:
-                rooms.append((spec.name, most))
+                rooms += self.lanes.share(spec.name, most, limit)
             else:
                 self.limited = True
         self._asked = limit
@@ -118,7 +139,8 @@ class Fetcher:
 
     def serves(self, queue: QueueStats) -> bool:
         """Tell whether jobs are taken from a queue; from Ruby's only when somebody named it."""
-        return queue.queue in self.named or ("*" in self.named and not queue.foreign)
+        named = base_of(queue.queue) in self.named
+        return named or ("*" in self.named and not queue.foreign)
 
     def wanted(self, room: Callable[[str | None], int]) -> int:
         """Return how many jobs the next lease could bring; none or less: it is not worth a trip."""
@@ -142,8 +164,7 @@ class Fetcher:
 
     def _put_off(self, error: StoreError) -> None:
         self._failures += 1
-        pause = min(_PAUSE_FIRST * 2 ** min(self._failures, 10), _PAUSE_MOST)
-        pause *= self._rng.uniform(0.5, 1.0)
+        pause = pause_after(self._failures, self._rng)
         self.not_before = time.monotonic() + pause
         log.error("the store failed (%s); trying again in %.1f s", error, pause)
 
@@ -152,3 +173,8 @@ class Fetcher:
             log.warning("the store is back after %d failures", self._failures)
             self._failures = 0
             self.not_before = 0.0
+
+
+def pause_after(failures: int, rng: random.Random) -> float:
+    """Return how long to leave the store alone after so many failures in a row, in seconds."""
+    return min(_PAUSE_FIRST * 2.0 ** min(failures, 10), _PAUSE_MOST) * rng.uniform(0.5, 1.0)

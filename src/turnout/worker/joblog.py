@@ -17,6 +17,7 @@ import msgspec
 
 from turnout.failure import clean, describe
 from turnout.job import State
+from turnout.metrics import kind_of
 
 if TYPE_CHECKING:
     from turnout.job import Outcome
@@ -57,7 +58,7 @@ def _text_line(outcome: Outcome) -> str:
     job = outcome.job
     took = (outcome.finished_at - outcome.started_at) * 1000
     level = logging.getLevelName(_level(outcome))
-    head = f"{_clock(outcome.finished_at)} {level:<5} {_word(outcome)} {job.task} {job.id}"
+    head = f"{_clock(outcome.finished_at)} {level:<5} {kind_of(outcome)} {job.task} {job.id}"
     tail = f" queue={job.queue} attempt={job.attempt + 1} ms={took:.1f}"
     if outcome.error is not None:
         tail += f" error={clean(outcome.error)}{_said(outcome, ' ')}"
@@ -73,7 +74,7 @@ def _json_line(outcome: Outcome) -> str:
     line: dict[str, Any] = {
         "time": outcome.finished_at,
         "level": logging.getLevelName(_level(outcome)).lower(),
-        "event": f"job.{_word(outcome)}",
+        "event": f"job.{kind_of(outcome)}",
         "job": job.id,
         "task": job.task,
         "queue": job.queue,
@@ -105,13 +106,3 @@ def _said(outcome: Outcome, before: str = "") -> str:
         return ""
     message = describe(outcome.exception)[1]
     return f"{before}{message[:_MOST_SAID]!r}" if before else message
-
-
-def _word(outcome: Outcome) -> str:
-    if outcome.state is not State.QUEUED:
-        return outcome.state.value
-    if outcome.crashes is not None:
-        return "crashed"
-    if outcome.error is not None:
-        return "retried"
-    return "snoozed" if outcome.trail is not None else "released"

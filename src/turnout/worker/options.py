@@ -43,7 +43,8 @@ class WorkerOptions:
     A process is replaced when it holds `max_memory` bytes, lives for `max_age` or has run
     `max_jobs`; one that was replaced has `drain_timeout` to finish its jobs before it is stopped.
     A main loop that has not turned for `stuck_after` is reported. `health` is where probes are
-    answered, `redeliver` the share of successes that are run again.
+    answered, `redeliver` the share of successes that are run again. Without `metrics` nothing is
+    kept of how often and how long tasks run.
     """
 
     queues: tuple[QueueSpec, ...] = ()
@@ -61,6 +62,7 @@ class WorkerOptions:
     health: str | None = None
     redeliver: float = 0.0
     redeliver_in_production: bool = False
+    metrics: bool = True
     heartbeat: float = 5.0
     dead_after: float = 30.0
     frozen_after: float = 60.0

@@ -4,8 +4,10 @@
                     -> (a successor is at work) filled by that; the old one leaves
                     -> (ended in good order) closed
 
-How long a place stays empty: the first death costs nothing, each further one within `WINDOW`
-doubles the pause, up to `PAUSE_MOST`, with jitter. A place is never given up: what kills its
+How long a place stays empty: the first death costs nothing, the second and third (a poison job
+takes so many) a moment, and each further one within `WINDOW` doubles the pause, up to `PAUSE_MOST`,
+with jitter. Where the process had been of use before it died, it is never more than `PAUSE_USEFUL`:
+the pauses are there for code that dies as it starts. A place is never given up: what kills its
 processes may be gone tomorrow.
 """
 
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
 
 WINDOW = 300.0  # seconds for which a death is remembered
 PAUSE_MOST = 30.0
+PAUSE_USEFUL = 0.5
+PAUSE_SECOND = 0.25
+PROVEN = 10.0  # seconds of life after which its code is not what kills it at the start
 LOOP = 5  # so many deaths within the window are called a crash loop
 
 
@@ -41,6 +46,10 @@ class Child:
         """True once it leases jobs."""
         return self.row.is_at_work
 
+    def was_useful(self, now: float) -> bool:
+        """Tell whether it ended a job, or lived long enough to have ended some."""
+        return self.row.done > 0 or now - self.born > PROVEN
+
 
 @dataclass(slots=True, eq=False)
 class Place:
@@ -53,13 +62,14 @@ class Place:
     is_closed: bool = False
     deaths: deque[float] = field(default_factory=lambda: deque(maxlen=100))
 
-    def died(self, now: float, rng: random.Random) -> float:
+    def died(self, now: float, rng: random.Random, *, was_useful: bool = False) -> float:
         """Note a death; return the pause that follows."""
         self._forget(now)
         self.deaths.append(now)
         pause = 0.0
         if len(self.deaths) > 1:
-            pause = min(2.0 ** (len(self.deaths) - 2), PAUSE_MOST) * rng.uniform(0.5, 1.0)
+            most = PAUSE_USEFUL if was_useful else PAUSE_MOST
+            pause = min(PAUSE_SECOND * 2.0 ** (len(self.deaths) - 2), most) * rng.uniform(0.5, 1.0)
         self.not_before = now + pause
         return pause
 

@@ -7,12 +7,13 @@ without any pays nothing.
 from __future__ import annotations
 
 import random
-from functools import partial
+from functools import lru_cache
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, Literal
 
 from turnout.codec import Signature
 from turnout.current import CurrentJob, current
+from turnout.lanes import base_of
 from turnout.middleware import compose
 
 if TYPE_CHECKING:
@@ -60,11 +61,8 @@ class Plan:
         self.decode = task.signature.decode
         self.policy = task.options.policy
         self.timeout = task.options.timeout
-        self.keep: Callable[[str], float] = (
-            app.config.keep_for
-            if task.options.keep is None
-            else partial(_always, task.options.keep)
-        )
+        # Asked after every job. The bound is for lanes: there may be one for each customer.
+        self.keep = lru_cache(1_000)(_keep(app, task.options.keep))
         self.call = _chain(app, task)
         self.transaction = _transaction(app, task)
         self.rng = random.Random()
@@ -88,8 +86,11 @@ def kind_of(task: Task[Any, Any, Any]) -> Kind:
     return "loop" if task.is_async else "thread"
 
 
-def _always(seconds: float, _queue: str) -> float:
-    return seconds
+def _keep(app: Turnout, seconds: float | None) -> Callable[[str], float]:
+    def keep(queue: str) -> float:
+        return app.config.keep_for(base_of(queue)) if seconds is None else seconds
+
+    return keep
 
 
 def _transaction(

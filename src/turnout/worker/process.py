@@ -1,17 +1,12 @@
-"""One worker process: wires the parts, keeps the clock, owns the stop sequence.
+"""One worker process: wires the parts and keeps the clock; how it stops is in `ending.py`.
 
     starting -> running -> quiet (TSTP) -------> stopping -> stopped
                    |  +--> retiring (USR2) --------^
                    +------ TERM, INT --------------^
 
-retiring: quiet, and stopping as soon as nothing runs any more, without a grace.
+stopping: no more leases, and what `ending.py` says.
 
-stopping: no more leases; what was leased and not started goes back; running jobs have `grace`
-seconds,
-and see `current_job().stopping`. Then coroutines are cancelled and their jobs go back; threads
-cannot be
-stopped, so the epoch is ended, which gives their jobs back and makes whatever they still settle
-void. A second INT skips the grace; any number of TERMs are one.
+retiring: quiet, and stopping as soon as nothing runs any more, without a grace.
 
 The main thread is the clock. While jobs run it ticks every 50 ms (late outcomes, stuck work,
 timeouts), otherwise once a second. Signals interrupt its sleep through a socket pair.
@@ -21,21 +16,24 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 import select
 import socket
 import threading
 import time
 from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING
 
 from turnout import events
-from turnout.errors import StoreError
+from turnout.errors import StoreError, StoreUnavailable
 from turnout.identity import worker_name
 from turnout.worker.aio import AsyncExecutor
 from turnout.worker.children import ChildExecutor, check_shared
 from turnout.worker.chores import Chores
 from turnout.worker.crew import Crew
-from turnout.worker.fetcher import NO_ROOM, Fetcher
+from turnout.worker.ending import Ending
+from turnout.worker.fetcher import NO_ROOM, Fetcher, pause_after
 from turnout.worker.frozen import FrozenTimer
 from turnout.worker.joblog import JobLog
 from turnout.worker.options import every_queue
@@ -73,9 +71,10 @@ class WorkerProcess:
         self.name = worker_name()
         self._parent = parent
         self._row = row
-        settler = Settler(app.events, JobLog(options.log_format), self.name)
-        specs = options.queues or every_queue(app.tasks.values())
-        self.crew = Crew(app, self.name, settler, Fetcher(app, settler, specs))
+        job_log = JobLog(options.log_format)
+        settler = Settler(app.events, job_log, self.name, measures=options.metrics)
+        fetcher = Fetcher(app, settler, options.queues or every_queue(app.tasks.values()))
+        self.crew = Crew(app, self.name, settler, fetcher, lease=options.dead_after)
         if options.redeliver:
             self.crew.redelivery = Redelivery(options.redeliver)
         self.crew.threads = ThreadExecutor(self.crew, options.threads, self._at_the_door)
@@ -86,25 +85,60 @@ class WorkerProcess:
             check_shared(app)
             hungry, broken = self._hungry, self._break_off
             self.crew.children = ChildExecutor(self.crew, options.children, hungry, broken)
-        self._stops = 0
+        self.stops = 0
         self._retiring = False
         self._lead_at = 0.0
-        self._failed = False
+        self.has_failed = False
         self._inbox, self._outbox = socket.socketpair()
         for end in (self._inbox, self._outbox):
             end.setblocking(False)
         # Only where somebody starts another: an embedded worker's process is not ours to end.
         self._timer = None if parent is None else FrozenTimer(options.frozen_after)
-        self._chores = Chores(app, self.crew, options)
-        self._chores.obey = partial(obey, self)
-        self._upkeep = self._chores.table()
+        self.chores = Chores(app, self.crew, options)
+        self.chores.obey = partial(obey, self)
+        self._upkeep = self.chores.table()
 
     # ---- life
 
     def run(self) -> int:
         """Work until told to stop; return the exit code, 0 for an orderly end."""
-        self.app.store.setup()
-        self._chores.open()
+        try:
+            if self._arrive():
+                self._work()
+        finally:
+            self._inbox.close()
+            self._outbox.close()
+        return int(self.has_failed)
+
+    def _arrive(self) -> bool:
+        """Open the first epoch; False when told to stop before. A place waits for its store.
+
+        Dying of a store that is away would have the place left empty for longer and longer, also
+        once it is back.
+        """
+        for failures in count(1):
+            try:
+                self.app.store.setup()
+                self.chores.open()
+            except StoreUnavailable as error:
+                if self._parent is None:
+                    raise
+                if not self._wait_for_store(failures, error):
+                    return False
+            else:
+                return True
+        raise AssertionError  # counting has no end
+
+    def _wait_for_store(self, failures: int, error: StoreUnavailable) -> bool:
+        pause = pause_after(failures, random.Random())
+        log.error("the store failed (%s); trying again in %.1f s", error, pause)
+        until = time.monotonic() + pause
+        while (left := until - time.monotonic()) > 0 and not self.crew.stopping:
+            self._look_around(min(left, IDLE_TICK))
+            self._heed_parent()
+        return not self.crew.stopping
+
+    def _work(self) -> None:
         if self._timer is not None:
             self._timer.start()
         self.crew.threads.start()
@@ -119,16 +153,13 @@ class WorkerProcess:
             while not self.crew.stopping:
                 self._tick()
         finally:
-            self._stop()
+            Ending(self).run()
             if self._timer is not None:
                 self._timer.stop()
-            self._inbox.close()
-            self._outbox.close()
-        return int(self._failed)
 
     def stop(self, *, hurry: bool = True) -> None:
         """Ask for an orderly stop, from any thread or handler; asked again, for a hasty one."""
-        self._stops += hurry or not self._stops
+        self.stops += hurry or not self.stops
         self.crew.stopping = True
         self.nudge()
 
@@ -153,17 +184,21 @@ class WorkerProcess:
     # ---- the clock
 
     def _tick(self) -> None:
-        self._sleep(TICK if self._is_busy() else IDLE_TICK)
-        self._keep_house()
-        self._attend()
-        if self._parent is not None and os.getppid() != self._parent:
-            log.warning("the supervisor is gone: stopping")
-            self.stop()
+        self.sleep(TICK if self._is_busy() else IDLE_TICK)
+        self.keep_house()
+        self.attend()
+        self._heed_parent()
         if self._retiring and not (self.crew.fetcher.is_travelling or self._is_busy()):
             self.stop(hurry=False)
 
-    def _keep_house(self) -> None:
-        if self._chores.hears_orders():
+    def _heed_parent(self) -> None:
+        if self._parent is not None and os.getppid() != self._parent:
+            log.warning("the supervisor is gone: stopping")
+            self.stop()
+
+    def keep_house(self) -> None:
+        """Do the chores that are due."""
+        if self.chores.hears_orders():
             self._upkeep.hasten("heartbeat")
         self._upkeep.run_due()
 
@@ -172,20 +207,24 @@ class WorkerProcess:
         waiting = any(executor.ready for executor in crew.executors.values())
         return bool(crew.running or waiting or len(crew.settler) or crew.suspects)
 
-    def _sleep(self, seconds: float) -> None:
+    def sleep(self, seconds: float) -> None:
+        """Wait for that long, until a chore is due, or for a nudge."""
+        self._look_around(min(seconds, self._upkeep.until_next()))
+
+    def _look_around(self, seconds: float) -> None:
+        """Show that we live, and wait for that long or for a nudge."""
         if self._row is not None:
-            self._chores.show(self._row)
-        seconds = min(seconds, self._upkeep.until_next())
+            self.chores.show(self._row)
         readable, _, _ = select.select([self._inbox], [], [], seconds)
         if readable:
             self._inbox.recv(64)
 
-    def _attend(self) -> None:
+    def attend(self) -> None:
         """See to what the executors do not notice by themselves."""
         for executor in self.crew.executors.values():
             executor.attend()
         if len(self.crew.settler) and self.crew.fetcher.not_before <= time.monotonic():
-            self._flush()
+            self.flush()
         self.crew.try_suspect()
         self._lead_for_others()
 
@@ -198,14 +237,14 @@ class WorkerProcess:
         if crew.fetcher.not_before <= now and crew.room() > 0:
             crew.exchange()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
         """Settle what waits, leasing nothing: bounds what a crash can run twice to two ticks."""
         crew, epoch = self.crew, self.crew.epoch
         if crew.is_open and crew.fetcher.exchange(epoch, _none, _none).lost:
             crew.lose(epoch)
 
     def _break_off(self) -> None:
-        self._failed = True
+        self.has_failed = True
         self.stop(hurry=False)
 
     def _hungry(self) -> None:
@@ -219,7 +258,7 @@ class WorkerProcess:
             return
         try:
             patience = TICK if self.options.until_empty else _WAIT
-            self.app.store.wait(self._chores.info(), patience)
+            self.chores.wait(patience)
         except StoreError as error:
             log.error("waiting failed: %s", error)  # noqa: TRY400
             time.sleep(TICK)
@@ -231,59 +270,6 @@ class WorkerProcess:
             return False
         served = [one for one in self.app.store.count() if self.crew.fetcher.serves(one)]
         return not any(one.running or (one.ready and not one.paused) for one in served)
-
-    # ---- the end
-
-    def _stop(self) -> None:
-        crew = self.crew
-        crew.stopping = True
-        crew.give_back_waiting()
-        crew.give_back(crew.suspects.take_waiting())
-        crew.threads.close()
-        self.app.store.wake(self._chores.info())
-        hasty = self._stops > 1
-        deadline = time.monotonic() + (0 if hasty else self.options.grace)
-        self._let_finish(deadline)
-        if crew.running:
-            self._interrupt()
-        self._say_goodbye()
-        log.info("worker %s stopped", self.name)
-        seconds = time.time() - self._chores.started
-        self.app.events.emit(events.WorkerStopped(self.name, seconds))
-
-    def _let_finish(self, deadline: float) -> None:
-        stops = self._stops
-        while self.crew.running and time.monotonic() < deadline and self._stops == stops:
-            self._sleep(TICK)
-            self._keep_house()
-            self._attend()
-
-    def _interrupt(self) -> None:
-        left = ", ".join(f"{job.task} {job.id}" for job in list(self.crew.running.values())[:10])
-        log.warning("still running at the end of the grace, going back to the queue: %s", left)
-        if self.crew.loop is not None:
-            self.crew.loop.cancel()
-        if self.crew.children is not None:
-            self.crew.children.interrupt()
-        if self.crew.loop is not None or self.crew.children is not None:
-            patience = time.monotonic() + 1.0
-            while self.crew.running and time.monotonic() < patience:
-                self._sleep(TICK)
-
-    def _say_goodbye(self) -> None:
-        crew = self.crew
-        if crew.children is not None:  # first: nothing may run on under an epoch that is over
-            crew.children.close()
-        try:
-            self._flush()  # also when nothing waits: a trip under way must not be overtaken
-            for job in list(crew.running.values()):
-                job.lost = True
-            self._chores.goodbye()
-        except StoreError as error:
-            self._failed = True
-            log.error("could not say goodbye, others will take over: %s", error)  # noqa: TRY400
-        if crew.loop is not None:
-            crew.loop.close()
 
 
 def _none(_queue: str | None = None) -> int:

@@ -2,19 +2,23 @@
 
 Outcomes wait in a deque, which any thread may append to without a lock. They leave with the next
 lease, in the same round trip, or by a flush of their own. After the store has confirmed them come
-the consequences that need a settled job: log lines, events, counters. An outcome that the store did
-not confirm belonged to somebody else by then: it is counted, logged and dropped.
+the consequences that need a settled job: log lines, metrics, events. An outcome that the store did
+not confirm belonged to somebody else by then: it is logged, told of and dropped.
+
+A trip whose reply was lost may have settled what it carried, so these outcomes are sent again. If
+the store then knows nothing of such a job under an epoch that lives on, that trip has settled it:
+nobody else can take a job from a living epoch.
 """
 
 from __future__ import annotations
 
 import logging
-from collections import Counter, deque
+from collections import deque
 from typing import TYPE_CHECKING
 
 from turnout import events
-from turnout.job import State
 from turnout.worker.joblog import JobLog
+from turnout.worker.measures import Measures
 from turnout.worker.notices import TOLD, event_of
 
 if TYPE_CHECKING:
@@ -28,11 +32,14 @@ log = logging.getLogger("turnout.worker")
 class Settler:
     """Outcomes on their way to the store."""
 
-    def __init__(self, bus: events.Events, job_log: JobLog, worker: str) -> None:
+    def __init__(
+        self, bus: events.Events, job_log: JobLog, worker: str, *, measures: bool = False
+    ) -> None:
         self._pending: deque[Outcome] = deque()
         self.add = self._pending.append
+        self._doubted: tuple[str, set[tuple[JobId, int]]] = ("", set())
         self.away = 0  # how many wait here for a part of the store that cannot be reached
-        self.counts: Counter[str] = Counter()
+        self.measures = Measures() if measures else None
         self._events = bus
         self._job_log = job_log
         self._worker = worker
@@ -50,6 +57,11 @@ class Settler:
         """Keep outcomes that could not be delivered, in front of newer ones."""
         self._pending.extendleft(reversed(outcomes))
 
+    def doubt(self, epoch: str, outcomes: Sequence[Outcome]) -> None:
+        """Remember what a trip carried whose reply was lost."""
+        known = self._doubted[1] if self._doubted[0] == epoch else set()
+        self._doubted = (epoch, known | set(map(_lease, outcomes)))
+
     def put_off(self, outcomes: Sequence[Outcome], away: frozenset[JobId]) -> list[Outcome]:
         """Keep the outcomes of these jobs for the next trip; return the others."""
         kept = [outcome for outcome in outcomes if outcome.job.id in away]
@@ -57,26 +69,39 @@ class Settler:
         self.away = len(kept)
         return [outcome for outcome in outcomes if outcome.job.id not in away]
 
-    def confirm(self, outcomes: Sequence[Outcome], answer: Exchanged) -> None:
+    def confirm(
+        self, outcomes: Sequence[Outcome], answer: Exchanged, epoch: str | None = None
+    ) -> None:
         """Draw the consequences of what the store settled, and tell of what it refused."""
         if not outcomes:
             return
         if len(answer.settled) < len(outcomes):
-            outcomes = self._without_lost(outcomes, set(answer.settled))
+            settled = set(answer.settled) | self._settled_before(outcomes, answer, epoch)
+            outcomes = self._without_lost(outcomes, settled)
+        if self._doubted[1] and epoch is not None:
+            self._doubted = ("", set())  # all that a failed trip carried rides in the next one
         self._job_log.write(outcomes)
-        self.counts.update(map(_state, outcomes))
+        if self.measures is not None and outcomes:
+            self.measures.add(outcomes)
         if any(self._events.wants(kind) for kind in TOLD):
             for outcome in outcomes:
                 self._events.emit(event_of(outcome, self._worker))
 
-    def _without_lost(self, outcomes: Sequence[Outcome], settled: set[str]) -> list[Outcome]:
+    def _settled_before(
+        self, outcomes: Sequence[Outcome], answer: Exchanged, epoch: str | None
+    ) -> set[JobId]:
+        if answer.lost or epoch != self._doubted[0]:
+            return set()
+        return {one.job.id for one in outcomes if _lease(one) in self._doubted[1]}
+
+    def _without_lost(self, outcomes: Sequence[Outcome], settled: set[JobId]) -> list[Outcome]:
         ours = []
+        newest = _newest(outcomes)
         for outcome in outcomes:
             job = outcome.job
-            if job.id in settled:
+            if job.id in settled and newest[job.id] is outcome:
                 ours.append(outcome)
                 continue
-            self.counts["lost"] += 1
             log.warning("job %s (%s): the lease was lost, its outcome is void", job.id, job.task)
             seconds = outcome.finished_at - outcome.started_at
             told = (job.id, job.task, job.queue, job.attempt + 1, self._worker, seconds)
@@ -84,6 +109,18 @@ class Settler:
         return ours
 
 
-def _state(outcome: Outcome) -> str:
-    state = outcome.state
-    return "retried" if state is State.QUEUED else state.value
+def _lease(outcome: Outcome) -> tuple[JobId, int]:
+    return outcome.job.id, outcome.job.fence
+
+
+def _newest(outcomes: Sequence[Outcome]) -> dict[JobId, Outcome]:
+    """Return each job's outcome that counts: the first of its newest lease.
+
+    A worker that lost its epoch may lease a job again that still runs here.
+    """
+    newest: dict[JobId, Outcome] = {}
+    for outcome in outcomes:
+        known = newest.setdefault(outcome.job.id, outcome)
+        if outcome.job.fence > known.job.fence:
+            newest[outcome.job.id] = outcome
+    return newest

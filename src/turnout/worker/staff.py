@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from turnout.crash import Evidence
 from turnout.errors import StoreError
 from turnout.identity import host
+from turnout.worker.measures import Measures
 from turnout.worker.places import Child, Place, how
 from turnout.worker.recycling import Recycling
 
@@ -57,6 +58,7 @@ class Staff:
         self._recycling = Recycling(options)
         self._rng = random.Random()
         self._host = host()
+        self._measures = Measures()
 
     def __iter__(self) -> Iterator[Child]:
         for place in self.places:
@@ -152,8 +154,8 @@ class Staff:
                 code = os.waitstatus_to_exitcode(status)
                 crashed = self._take_back(pid, Evidence(how(code), peak)) or code != 0
                 self._recycling.forget(pid)
-                child.row.free()
                 self._note_end(child, code, crashed=crashed)
+                child.row.free()
 
     def _note_end(self, child: Child, code: int, *, crashed: bool) -> None:
         if child in self.leaving:
@@ -175,7 +177,7 @@ class Staff:
 
     def _after_crash(self, place: Place, child: Child, code: int) -> None:
         now = time.monotonic()
-        pause = place.died(now, self._rng)
+        pause = place.died(now, self._rng, was_useful=child.was_useful(now))
         what = "" if self.is_stopping else f"; restarting in {pause:.1f} s"
         if place.is_looping(now):
             since = now - place.deaths[0]
@@ -190,8 +192,12 @@ class Staff:
         try:
             held = [w for w in store.workers() if w.pid == pid and w.host == self._host]
             for worker in held:
-                for job in store.reap(epoch=worker.epoch, evidence=evidence):
+                reaped = store.reap(epoch=worker.epoch, evidence=evidence)
+                for job in reaped:
                     log.warning("job %s (%s) is %s: its worker died", job.id, job.task, job.state)
+                self._measures.crashed(reaped, self._app.clock())
+            if self._options.metrics:
+                self._measures.flush(store)
         except StoreError as error:
             log.error("its jobs go back when its heartbeat expires: %s", error)  # noqa: TRY400
             return True

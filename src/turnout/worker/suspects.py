@@ -29,11 +29,11 @@ class Suspects:
 
     def __init__(self) -> None:
         self._waiting: LeasedJob | None = None
-        self._on_trial: JobId | None = None
+        self.on_trial: JobId | None = None
         self._since = 0.0
 
     def __bool__(self) -> bool:
-        return self._waiting is not None or self._on_trial is not None
+        return self._waiting is not None or self.on_trial is not None
 
     def pick(
         self, leased: list[LeasedJob], is_dangerous: Callable[[LeasedJob], bool]
@@ -52,13 +52,13 @@ class Suspects:
         job = self._waiting
         if job is None or (running and time.monotonic() - self._since < PATIENCE):
             return None
-        self._waiting, self._on_trial = None, job.id
+        self._waiting, self.on_trial = None, job.id
         return job
 
     def acquit(self, job_id: JobId) -> None:
         """Note that a job ended, on trial or not, or left this worker unrun."""
-        if self._on_trial == job_id:
-            self._on_trial = None
+        if self.on_trial == job_id:
+            self.on_trial = None
 
     def take_waiting(self) -> list[LeasedJob]:
         """Take back the one that was not tried."""

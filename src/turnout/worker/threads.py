@@ -114,6 +114,13 @@ class ThreadExecutor:
         except IndexError:
             return taken
 
+    def is_moving(self) -> bool:
+        """True while a thread may bring, take or run a job; the one at the door does not."""
+        if self.ready:
+            return True
+        alive = sum(seat.thread.is_alive() for seat in list(self._seats) if not seat.left)
+        return alive > self.is_at_door
+
     # ---- a thread's life
 
     def _work(self, seat: Seat) -> None:
@@ -138,16 +145,12 @@ class ThreadExecutor:
         seat.busy = True
         if not plan.is_fast:
             self.wake_one()
-        self._attempt(seat, job, plan)
-        seat.busy = False
-
-    def _attempt(self, seat: Seat, job: LeasedJob, plan: Plan) -> None:
-        crew = self._crew
         running = crew.begin(job, plan)
         if plan.timeout is None:
             crew.end(copy_context().run(run_attempt, plan, running, crew.name), plan)
-            return
-        self._timed_attempt(seat, running, plan)
+        else:
+            self._timed_attempt(seat, running, plan)
+        seat.busy = False
 
     def _find_work(self) -> None:
         try:

@@ -2,7 +2,7 @@
 
 TERM, order stop    stop within the grace          INT      the same, and a second one hurries
 TSTP, order quiet   take no more jobs              USR2     the same, and end when idle
-TTIN, order dump    write the stack of every thread to stderr
+TTIN, order dump    write the stack of every thread to stderr; the order: of jobs, to the store too
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import logging
 import signal
 import sys
 from typing import TYPE_CHECKING
+
+from turnout.worker import stacks
 
 if TYPE_CHECKING:
     from turnout.job import Orders
@@ -42,3 +44,4 @@ def obey(worker: WorkerProcess, orders: Orders) -> None:
         worker.stop(hurry=False)
     if orders.dump:
         faulthandler.dump_traceback(file=sys.stderr, all_threads=True)
+        stacks.tell(worker.crew)

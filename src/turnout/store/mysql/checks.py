@@ -51,7 +51,7 @@ def migrate(connection: Connection, prefix: str) -> None:
         if now == _NONE:
             _refuse_strangers(connection, prefix)
         if now < VERSION:
-            for step in schema_steps(prefix):
+            for step in schema_steps(prefix, max(now, 0)):
                 run(connection, step)
 
 

@@ -7,6 +7,7 @@ connects anew at once.
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import threading
@@ -16,6 +17,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from turnout.errors import SchemaError, StoreBusy, StoreError, StoreUnavailable
+from turnout.store import patience
 from turnout.store.mysql.driver import IS_C, Connection, Error, driver, number_of
 
 if TYPE_CHECKING:
@@ -25,11 +27,20 @@ T = TypeVar("T")
 
 # READ COMMITTED: under the default, gap locks make claims deadlock with enqueues, and all is half
 # as fast. A claim's ids travel through GROUP_CONCAT, which MySQL cuts at 1,024 bytes by default.
+# A process that is suspended between two statements must not keep its locks from all others. MySQL
+# has no word for that: there they wait for the connection's end.
+_SUSPENDED = "SET /*M! SESSION idle_transaction_timeout = 3, */ @turnout = 1"
 _SESSION = (
     "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; SET SESSION "
     "sql_mode = 'STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION', time_zone = '+00:00', "
     "innodb_lock_wait_timeout = 10, group_concat_max_len = 16777216"
 )
+# How long a statement may last. Each server skips the other's part, by these comments.
+_BOUND = (
+    "SET /*M! SESSION max_statement_time = {0}, */ /*!80000 SESSION max_execution_time = {1}, */ "
+    "@turnout = 1"
+)
+_UNBOUND = _BOUND.format("DEFAULT", "DEFAULT")
 _PATIENCE = 30  # seconds for an answer: a cable that was pulled must not deafen a worker
 _MOST_IDLE = 8
 _MULTI_STATEMENTS = 1 << 16
@@ -66,7 +77,10 @@ class Connections:
             connection = self.open()
         try:
             with translated():
+                is_bound = _bind(connection)
                 yield connection
+                if is_bound:
+                    run(connection, _UNBOUND)
         except BaseException as error:
             _close(connection)
             if isinstance(error, StoreUnavailable):
@@ -87,6 +101,8 @@ class Connections:
         with translated():
             connection = driver.connect(**self._where, **options)
             run(connection, _SESSION)
+            if self._patience is not None:
+                run(connection, _SUSPENDED)
             return connection
 
     def _drop_idle(self) -> None:
@@ -101,6 +117,15 @@ class Connections:
 
 
 _inherited: list[object] = []
+
+
+def _bind(connection: Connection) -> bool:
+    """Have the server end statements that last longer than the caller waits; False: no bound."""
+    seconds = patience.left()
+    if seconds is None:
+        return False
+    run(connection, _BOUND.format(f"{seconds + 0.001:.3f}", math.ceil(seconds * 1_000)))
+    return True
 
 
 def _close(connection: Connection) -> None:
@@ -146,6 +171,7 @@ def whole(connection: Connection, work: Callable[[], T]) -> T:
 
 # ---- errors
 
+NO_SAVEPOINT = 1305
 _DEADLOCK, _WAITED, _TWICE, _CHANGED = 1213, 1205, 1062, 1020
 _ADVICE = {
     1290: "it is read-only, as a replica is: give the primary's address",
@@ -162,6 +188,7 @@ _ADVICE = {
     1203: "this user has too many connections; raise max_user_connections, or use fewer",
     1153: "a statement was larger than its max_allowed_packet; raise that",
 }
+_STOPPED = {1969, 3024}
 _GONE = {1146: "tables", 1305: "procedures"}
 _CLIENT = range(2000, 3000)  # the client library's own
 _AWAY = {1053, 1077, 1079, 1080, 1158, 1159, 1160, 1161, 1184, 1317, 1927, 3032, 4031}
@@ -186,6 +213,8 @@ def translate(error: Exception) -> StoreError:
         return SchemaError(f"MySQL has lost our {_GONE[number]}: run `turnout migrate` ({text})")
     if number in {_DEADLOCK, _WAITED, _TWICE, _CHANGED}:
         return StoreBusy(f"MySQL gave up waiting for others ({text}); it may be tried again")
+    if number in _STOPPED:
+        return StoreBusy(f"MySQL stopped a statement that lasted too long ({text})")
     is_client = not number or number in _CLIENT
     if is_client or number in _AWAY or isinstance(error, driver.InterfaceError):
         return StoreUnavailable(f"MySQL cannot be reached: {text}")

@@ -24,23 +24,23 @@ BEGIN
         SELECT j.queue, -j.priority, j.run_at, j.id
         FROM JSON_TABLE(v_ids, '$[*]' COLUMNS (id :id PATH '$')) t
         STRAIGHT_JOIN turnout_job j FORCE INDEX (PRIMARY) ON j.id = t.id WHERE j.run_at <= p_now
-        LOCK IN SHARE MODE;
+        :share;
     INSERT INTO turnout_scheduled (run_at, id)
         SELECT j.run_at, j.id
         FROM JSON_TABLE(v_ids, '$[*]' COLUMNS (id :id PATH '$')) t
         STRAIGHT_JOIN turnout_job j FORCE INDEX (PRIMARY) ON j.id = t.id WHERE j.run_at > p_now
-        LOCK IN SHARE MODE;
+        :share;
     INSERT IGNORE INTO turnout_level (queue, level)
         SELECT j.queue, -j.priority
         FROM JSON_TABLE(v_ids, '$[*]' COLUMNS (id :id PATH '$')) t
         STRAIGHT_JOIN turnout_job j FORCE INDEX (PRIMARY) ON j.id = t.id
         WHERE NOT EXISTS (SELECT 1 FROM turnout_level l
             WHERE l.queue = j.queue AND l.level = -j.priority)
-        GROUP BY j.queue, j.priority LOCK IN SHARE MODE;
+        GROUP BY j.queue, j.priority :share;
     INSERT INTO turnout_delta (queue, what, amount)
         SELECT j.queue, IF(j.run_at <= p_now, 'ready', 'scheduled') AS place, COUNT(*)
         FROM JSON_TABLE(v_ids, '$[*]' COLUMNS (id :id PATH '$')) t
-        STRAIGHT_JOIN turnout_job j FORCE INDEX (PRIMARY) ON j.id = t.id GROUP BY j.queue, place LOCK IN SHARE MODE;
+        STRAIGHT_JOIN turnout_job j FORCE INDEX (PRIMARY) ON j.id = t.id GROUP BY j.queue, place :share;
 END $$
 
 -- Takes a queued job out of its claim tree and tells from which; null when it stood in neither.
@@ -76,7 +76,7 @@ BEGIN
     INSERT INTO turnout_delta (queue, what, amount)
         SELECT j.queue, p_from, -COUNT(*)
         FROM JSON_TABLE(p_ends, '$[*]' COLUMNS (id :id PATH '$.id')) e
-        STRAIGHT_JOIN turnout_job j FORCE INDEX (PRIMARY) ON j.id = e.id GROUP BY j.queue LOCK IN SHARE MODE;
+        STRAIGHT_JOIN turnout_job j FORCE INDEX (PRIMARY) ON j.id = e.id GROUP BY j.queue :share;
     SELECT GROUP_CONCAT(e.id) INTO v_back FROM JSON_TABLE(p_ends, '$[*]' COLUMNS (
         id :id PATH '$.id', state VARCHAR(16) PATH '$.state')) e WHERE e.state = 'queued';
     IF v_back IS NOT NULL THEN
@@ -107,25 +107,25 @@ BEGIN
             reason :text PATH '$.reason', result :text PATH '$.result',
             forget INT PATH '$.forget')) e
         STRAIGHT_JOIN turnout_job j FORCE INDEX (PRIMARY) ON j.id = e.id
-        WHERE e.state <> 'queued' AND COALESCE(e.forget, 0) = 0 LOCK IN SHARE MODE;
+        WHERE e.state <> 'queued' AND COALESCE(e.forget, 0) = 0 :share;
     INSERT INTO turnout_delta (queue, what, bucket, amount)
         SELECT j.queue, e.state, 0, COUNT(*)
         FROM JSON_TABLE(p_ends, '$[*]' COLUMNS (id :id PATH '$.id',
             state VARCHAR(16) PATH '$.state', forget INT PATH '$.forget')) e
         STRAIGHT_JOIN turnout_job j FORCE INDEX (PRIMARY) ON j.id = e.id
         WHERE e.state <> 'queued' AND COALESCE(e.forget, 0) = 0 GROUP BY j.queue, e.state
-        LOCK IN SHARE MODE;
+        :share;
     INSERT INTO turnout_delta (queue, what, bucket, amount)
         SELECT j.queue, 'finished', FLOOR(p_now / 10), COUNT(*)
         FROM JSON_TABLE(p_ends, '$[*]' COLUMNS (id :id PATH '$.id',
             state VARCHAR(16) PATH '$.state')) e
         STRAIGHT_JOIN turnout_job j FORCE INDEX (PRIMARY) ON j.id = e.id WHERE e.state <> 'queued' GROUP BY j.queue
-        LOCK IN SHARE MODE;
+        :share;
     SELECT CONCAT('[', GROUP_CONCAT(JSON_ARRAY(j.unique_key, j.id)), ']') INTO v_keys
         FROM JSON_TABLE(p_ends, '$[*]' COLUMNS (id :id PATH '$.id',
             state VARCHAR(16) PATH '$.state')) e
         STRAIGHT_JOIN turnout_job j FORCE INDEX (PRIMARY) ON j.id = e.id
-        WHERE e.state <> 'queued' AND j.unique_key IS NOT NULL LOCK IN SHARE MODE;
+        WHERE e.state <> 'queued' AND j.unique_key IS NOT NULL :share;
     IF v_keys IS NOT NULL THEN
         DELETE u FROM JSON_TABLE(v_keys, '$[*]' COLUMNS (name :key PATH '$[0]', id :id PATH '$[1]')) k
             STRAIGHT_JOIN turnout_uniq u FORCE INDEX (PRIMARY) ON u.name = CAST(k.name AS BINARY)
@@ -158,7 +158,7 @@ BEGIN
         INSERT INTO turnout_delta (queue, what, amount)
             SELECT j.queue, 'scheduled', -COUNT(*)
             FROM JSON_TABLE(v_rows, '$[*]' COLUMNS (id :id PATH '$[1]')) t
-            STRAIGHT_JOIN turnout_job j FORCE INDEX (PRIMARY) ON j.id = t.id GROUP BY j.queue LOCK IN SHARE MODE;
+            STRAIGHT_JOIN turnout_job j FORCE INDEX (PRIMARY) ON j.id = t.id GROUP BY j.queue :share;
     END IF;
 END $$
 
@@ -226,7 +226,7 @@ BEGIN
                 SELECT d.queue, d.what, d.bucket, SUM(d.amount) AS amount
                 FROM JSON_TABLE(v_rows, '$[*]' COLUMNS (n BIGINT PATH '$')) t
                 STRAIGHT_JOIN turnout_delta d FORCE INDEX (PRIMARY) ON d.n = t.n
-                GROUP BY d.queue, d.what, d.bucket LOCK IN SHARE MODE) s
+                GROUP BY d.queue, d.what, d.bucket /*M! LOCK IN SHARE MODE */ /*!50799 FOR SHARE OF d */) s
             ORDER BY s.queue, s.what, s.bucket
             ON DUPLICATE KEY UPDATE amount = turnout_tally.amount + VALUES(amount);
         DELETE d FROM JSON_TABLE(v_rows, '$[*]' COLUMNS (n BIGINT PATH '$')) t
@@ -396,7 +396,7 @@ main: BEGIN
                 queue :name PATH '$[0]',
                 room INT PATH '$[1]')) p
             JOIN (SELECT DISTINCT x.queue FROM turnout_level x) o
-            WHERE p.queue = '*' AND o.queue NOT IN (
+            WHERE p.queue = '*' AND LOCATE('~', o.queue) = 0 AND o.queue NOT IN (
                 SELECT q.queue FROM JSON_TABLE(p_queues, '$[*]' COLUMNS (
                     queue :name PATH '$[0]')) q)
         ) a JOIN turnout_level l ON l.queue = a.queue
@@ -404,7 +404,8 @@ main: BEGIN
             queue :name PATH '$[0]',
             level INT PATH '$[1]', run_at DOUBLE PATH '$[2]', id :id PATH '$[3]')) m
             ON m.queue = l.queue AND m.level = l.level
-        WHERE NOT EXISTS (SELECT 1 FROM turnout_queue z WHERE z.queue = a.queue AND z.paused)
+        WHERE NOT EXISTS (SELECT 1 FROM turnout_queue z
+            WHERE z.queue IN (a.queue, SUBSTRING_INDEX(a.queue, '~', 1)) AND z.paused)
         ORDER BY a.n, a.queue, l.level;
     DECLARE CONTINUE HANDLER FOR NOT FOUND SET v_over = TRUE;
 
@@ -417,7 +418,7 @@ main: BEGIN
     IF p_leases IS NOT NULL THEN
         SET v_count = JSON_LENGTH(p_leases);
         WHILE v_i < v_count DO
-            SET v_fence = JSON_VALUE(p_leases, CONCAT('$[', v_i, '][0]'));
+            SET v_fence = JSON_EXTRACT(p_leases, CONCAT('$[', v_i, '][0]'));
             SET v_slice = JSON_UNQUOTE(JSON_EXTRACT(p_leases, CONCAT('$[', v_i, '][1]')));
             SET v_i = v_i + 1;
             SET v_held = NULL;
@@ -459,7 +460,7 @@ main: BEGIN
             STRAIGHT_JOIN turnout_job j FORCE INDEX (PRIMARY) ON j.id = t.id;
         SET v_i = 0;
         WHILE v_i < v_count DO
-            SET v_fence = JSON_VALUE(p_leases, CONCAT('$[', v_i, '][0]'));
+            SET v_fence = JSON_EXTRACT(p_leases, CONCAT('$[', v_i, '][0]'));
             SET v_slice = JSON_UNQUOTE(JSON_EXTRACT(p_leases, CONCAT('$[', v_i, '][1]')));
             SET v_i = v_i + 1;
             SELECT l.ids INTO v_held FROM turnout_lease l WHERE l.fence = v_fence FOR UPDATE;
@@ -541,5 +542,5 @@ main: BEGIN
             CASE j.unique_until WHEN 'finish' THEN j.unique_key END, p_fence + 0)
         FROM JSON_TABLE(CONCAT('["', REPLACE(v_ids, ',', '","'), '"]'),
             '$[*]' COLUMNS (n FOR ORDINALITY, id :id PATH '$')) t
-        STRAIGHT_JOIN turnout_job j FORCE INDEX (PRIMARY) ON j.id = t.id LOCK IN SHARE MODE;
+        STRAIGHT_JOIN turnout_job j FORCE INDEX (PRIMARY) ON j.id = t.id :share;
 END $$

@@ -14,6 +14,7 @@ import msgspec
 
 from turnout.job import JobFilter, JobId, JobRecord, State
 from turnout.store.rows import FINAL_COLUMNS, JOB_COLUMNS, final_record, is_error, job_record
+from turnout.store.server.turn import side_rows
 from turnout.store.trace import bounds, read_traces
 
 if TYPE_CHECKING:
@@ -66,14 +67,14 @@ def _conditions(where: JobFilter) -> tuple[list[str], list[object]]:
 
 def _pages(
     turn: Turn, select: str, where: tuple[list[str], list[object]], after: JobId | None
-) -> Iterator[tuple[Any, ...]]:
-    """Yield rows newest id first; the next page is asked for when the last is used up."""
+) -> Iterator[list[tuple[Any, ...]]]:
+    """Yield pages of rows, newest id first; the next is asked for when the last is used up."""
     terms, values = where
     while True:
         last = [] if after is None else [after]
         sql = " AND ".join([*terms, *["id < %s" for _ in last]])
         rows = turn.select(f"{select} WHERE {sql} ORDER BY id DESC LIMIT {_PAGE}", [*values, *last])
-        yield from rows
+        yield rows
         if len(rows) < _PAGE:
             return
         after = rows[-1][0]
@@ -100,19 +101,28 @@ def _live(
         values.append(turn.now)
     if where.view == "retrying":
         terms.append("attempt > 0")
+    if where.error is not None:  # the trail holds it, among much else
+        terms.append("LOCATE(%s, trail) > 0")
+        values.append(where.error)
     select = f"SELECT {JOB_COLUMNS} FROM turnout.job"  # noqa: S608
-    for row in _pages(turn, select, (terms, values), after):
+    for rows in _pages(turn, select, (terms, values), after):
+        yield from _page(turn, rows, held, where, wanted)
+
+
+def _page(
+    turn: Turn, rows: list[tuple[Any, ...]], held: Held, where: JobFilter, wanted: set[State]
+) -> Iterator[JobRecord]:
+    """Yield those of a page that match, with their progress and the wish that they stop."""
+    records: list[JobRecord] = []
+    for row in rows:
         lease = held.get(row[0])
         record = job_record(row, State.RUNNING if lease else State.QUEUED, lease)
         if record.state in wanted and (where.error is None or is_error(record.error, where.error)):
-            yield _with_side_rows(turn, record)
-
-
-def _with_side_rows(turn: Turn, record: JobRecord) -> JobRecord:
-    [(progress, cancel)] = turn.rows("side_rows", record.id, record.id)
-    if progress is None and not cancel:
-        return record
-    return msgspec.structs.replace(record, progress=progress, cancel_requested=bool(cancel))
+            records.append(record)
+    sides = side_rows(turn, [record.id for record in records])
+    for record in records:
+        beside = sides.get(record.id)
+        yield msgspec.structs.replace(record, **beside) if beside else record
 
 
 def _final(turn: Turn, where: JobFilter, state: State, after: JobId | None) -> Iterator[JobRecord]:
@@ -126,8 +136,8 @@ def _final(turn: Turn, where: JobFilter, state: State, after: JobId | None) -> I
         )
         values += [where.error] * 3
     select = f"SELECT {FINAL_COLUMNS} FROM turnout.final"  # noqa: S608
-    for row in _pages(turn, select, (terms, values), after):
-        yield final_record(row)
+    for rows in _pages(turn, select, (terms, values), after):
+        yield from map(final_record, rows)
 
 
 def _trace_rows(

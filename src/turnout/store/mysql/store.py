@@ -3,9 +3,8 @@
 Each verb is one transaction and lives in the file of its name; this class lends connections, keeps
 the low-water marks, and rings after commits. The tables are set up at first use.
 
-An exchange whose reply was lost may have leased jobs that nobody here knows of. Its fence was made
-here, so the next exchange of that epoch asks for the same fence again: the server answers with that
-lease, if it exists, in place of a new one.
+An exchange whose reply was lost may have leased jobs that nobody here knows of: the next of that
+epoch asks by the same fence, which was made here, and is answered with that lease.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ from turnout.store.batch import check_batch
 from turnout.store.bell import ORDER, WAKE, Bell, Ordered, ring
 from turnout.store.mysql import checks
 from turnout.store.mysql.base import Turn, in_list, queries_of, schema_text
-from turnout.store.mysql.connection import Connections, retried, run, whole
+from turnout.store.mysql.connection import NO_SAVEPOINT, Connections, retried, run, whole
 from turnout.store.mysql.driver import Connection, Error, number_of
 from turnout.store.mysql.enqueue import enqueue
 from turnout.store.mysql.exchange import Answer, lease_values, settle_values
@@ -49,13 +48,13 @@ from turnout.store.mysql.records import find
 from turnout.store.mysql.url import read_url
 from turnout.store.mysql.within import IDENTITY, Borrowed, refusals
 from turnout.store.orders import read_workers
+from turnout.store.server import upkeep
 from turnout.store.server.change import change
 from turnout.store.server.count import count
-from turnout.store.server.fence import new_fence
+from turnout.store.server.fence import Doubts
 from turnout.store.server.marks import SHARE, Marks
+from turnout.store.server.measuring import KeepsMetrics
 from turnout.store.server.outcomes import Batch
-from turnout.store.server.upkeep import heartbeat, prune, reap
-from turnout.store.server.upkeep import order as give_order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -64,12 +63,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Rows = list[tuple[Any, ...]]
-
 _POLL_FIRST, _POLL_MOST = 0.005, 0.1
-_NO_SAVEPOINT = 1305
 
 
-class MySQLStore(Ordered[Bell]):
+class MySQLStore(KeepsMetrics, Ordered[Bell]):
     """Jobs in one database, shared by any number of processes of any number of machines."""
 
     def __init__(self, where: dict[str, Any], *, prefix: str = "turnout_") -> None:
@@ -82,7 +79,7 @@ class MySQLStore(Ordered[Bell]):
         self._marks = Marks()
         self._bells: dict[str, Bell] = {}
         self._woken: dict[str, bool] = {}
-        self._in_doubt: dict[str, int] = {}
+        self._doubts = Doubts()
         self._levels: set[tuple[str, int]] = set()
         self._identity: tuple[object, ...] | None = None
         self._ready = False
@@ -124,10 +121,9 @@ class MySQLStore(Ordered[Bell]):
         with self._connections.lend() as connection:
             kept, warnings = checks.settings(connection)
             name, version = checks.product(connection)
-        where = self._where
         return StoreInfo(
             name=f"{name} {'.'.join(map(str, version))}",
-            location=f"{where['host']}:{where['port']}/{where['database']} tables {self.prefix}*",
+            location="{host}:{port}/{database} tables ".format(**self._where) + f"{self.prefix}*",
             enqueue_survives=kept,
             settle_survives=kept,
             warnings=warnings,
@@ -246,20 +242,19 @@ class MySQLStore(Ordered[Bell]):
     ) -> Exchanged:
         if batch.puts_back:
             self._marks.clear()
+        fence = self._doubts.fence(epoch)
         while True:
-            fence = self._in_doubt.pop(epoch, None) or new_fence()
             age, marks, sweep = self._marks.look()
             asked = lease_values(fence, want, marks, sweep=sweep)
-            try:
+            with self._doubts.kept(epoch, None if want is None else fence):
                 rows = call({"epoch": epoch, "now": now, **settle_values(batch), **asked})
-            except BaseException:
-                self._in_doubt[epoch] = fence
-                raise
             answer = Answer(rows)
             if answer.lost:
                 return Exchanged([], [], lost=True)
             if not answer.remarks:
                 self._marks.learn(age, answer.leased)
+                if answer.leased:
+                    self._doubts.forget(epoch)
                 return Exchanged(batch.ids, answer.leased)
             batch.heed(answer.remarks)
 
@@ -274,7 +269,7 @@ class MySQLStore(Ordered[Bell]):
             try:
                 run(connection, "RELEASE SAVEPOINT turnout_task; COMMIT")
             except Error as error:
-                if number_of(error) != _NO_SAVEPOINT:
+                if number_of(error) != NO_SAVEPOINT:
                     raise
                 msg = (
                     "a transactional task leaves commit and rollback to the worker, this one did "
@@ -290,9 +285,11 @@ class MySQLStore(Ordered[Bell]):
     def heartbeat(self, worker: WorkerInfo, *, ttl: float, now: float | None = None) -> Orders:
         """Renew the epoch; the first one opens it, and the worker's doorbell with it."""
         port = self._bell(worker).port if worker.state == "running" else None
-        orders = self._write(lambda turn: heartbeat(turn, worker, ttl, self._host, port), now)
+        orders = self._write(
+            lambda turn: upkeep.heartbeat(turn, worker, ttl, self._host, port), now
+        )
         if orders.lost or worker.state == "stopped":
-            self._in_doubt.pop(worker.epoch, None)
+            self._doubts.forget(worker.epoch)
             self._bells.pop(worker.epoch, None)
             self._put_back()
         return orders
@@ -306,8 +303,7 @@ class MySQLStore(Ordered[Bell]):
         now: float | None = None,
     ) -> list[Reaped]:
         """Take back what dead workers held."""
-        reaped = self._write(lambda turn: reap(turn, epoch, evidence, limit), now)
-        if reaped:
+        if reaped := self._write(lambda turn: upkeep.reap(turn, epoch, evidence, limit), now):
             self._put_back()
         return reaped
 
@@ -315,8 +311,8 @@ class MySQLStore(Ordered[Bell]):
         """Let everybody look again: something came back, maybe below the marks."""
         self._marks.clear()
         with self._lend() as connection:
-            rows = run(connection, self._queries["bells"], {"1": self._host})
-        ring((port for (port,) in rows), word)
+            ports = [port for (port,) in run(connection, self._queries["bells"], {"1": self._host})]
+        ring(ports, word)
 
     def wait(self, worker: WorkerInfo, timeout: float) -> bool:
         """Sleep on the doorbell, and look now and then for what it missed: seldom, when idle."""
@@ -372,12 +368,16 @@ class MySQLStore(Ordered[Bell]):
         """Return the counters of every queue."""
         return self._look(count, now)
 
+    def ready(self) -> dict[str, int]:
+        """Return how many jobs of each queue can be leased now; the paused are left out."""
+        with self._lend() as connection:
+            return dict(run(connection, self._queries["ready_queues"], {}))
+
     def change(
         self, where: JobFilter, action: Action, *, limit: int = 1_000, now: float | None = None
     ) -> int:
         """Act on matching jobs; workers learn of it at once."""
-        changed = self._write(lambda turn: change(turn, find, where, action, limit), now)
-        if changed:
+        if changed := self._write(lambda turn: change(turn, find, where, action, limit), now):
             self._put_back(ORDER if action == "cancel" else WAKE)
         return changed
 
@@ -393,8 +393,8 @@ class MySQLStore(Ordered[Bell]):
 
     def order(self, epoch: str, order: Order) -> bool:
         """Leave an order for a worker's next heartbeat."""
-        return self._write(lambda turn: give_order(turn, epoch, order), 0.0)
+        return self._write(lambda turn: upkeep.order(turn, epoch, order), 0.0)
 
     def prune(self, retention: Retention, *, limit: int = 10_000, now: float | None = None) -> int:
         """Delete old records."""
-        return self._write(lambda turn: prune(turn, retention, limit), now)
+        return self._write(lambda turn: upkeep.prune(turn, retention, limit), now)

@@ -12,9 +12,11 @@ from turnout.store.server.turn import Turn as BaseTurn
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from turnout.job import JobRecord
     from turnout.store.postgres.connection import Connection
 
-VERSION = 1
+MIGRATIONS = ("001_initial.sql", "002_marks.sql", "003_metrics.sql")
+VERSION = len(MIGRATIONS)
 _PACKAGE = "turnout.store.postgres"
 _NAMED = load_queries(_PACKAGE, "queries.sql")
 _PREFIX = re.compile(r"\bturnout\.")
@@ -33,12 +35,12 @@ def queries_of(schema: str) -> dict[str, str]:
     return {name: in_schema(sql, schema) for name, sql in _NAMED.items()} | {"schema": schema}
 
 
-def schema_text(schema: str) -> str:
-    """Return the SQL that makes the schema, for a person to read or run."""
+def schema_text(schema: str, version: int = 0) -> str:
+    """Return the SQL that makes the schema, or upgrades it from `version`."""
     files = resources.files(_PACKAGE)
-    names = ("001_initial.sql", "functions.sql")
-    parts = [files.joinpath(name).read_text("utf-8") for name in names]
-    return "\n".join([_schema_head(schema), *(in_schema(part, schema) for part in parts)])
+    names = [*MIGRATIONS[version:], *(() if version else ("functions.sql",))]
+    parts = [in_schema(files.joinpath(name).read_text("utf-8"), schema) for name in names]
+    return "\n".join(parts if version else [_schema_head(schema), *parts])
 
 
 def _schema_head(schema: str) -> str:
@@ -93,3 +95,8 @@ class Turn(BaseTurn):
         """Run a statement built at run time, in this store's schema."""
         text = in_schema(sql, self._queries["schema"])
         return self._connection.execute(text.encode(), values).fetchall()
+
+    def drop_queued(self, records: Sequence[JobRecord]) -> list[tuple[str, str, int]]:
+        """Delete queued jobs in one statement."""
+        dropped: list[Any] = self.rows("drop_queued", [record.id for record in records])
+        return dropped

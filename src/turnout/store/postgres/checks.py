@@ -31,8 +31,9 @@ def migrate(connection: Connection, schema: str) -> None:
         with connection.transaction():
             connection.execute(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'")
             connection.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (f"turnout {schema}",))
-            if schema_version(connection, schema) < VERSION:
-                connection.execute(schema_text(schema).encode())
+            version = schema_version(connection, schema)
+            if version < VERSION:
+                connection.execute(schema_text(schema, version).encode())
     except errors.LockNotAvailable as error:
         msg = (
             f"the schema {schema!r} could not be locked within {_LOCK_TIMEOUT}: another migration "

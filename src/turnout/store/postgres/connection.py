@@ -8,6 +8,7 @@ deaf after the server is back.)
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import threading
@@ -21,6 +22,7 @@ from psycopg import errors
 from psycopg.types.string import TextLoader
 
 from turnout.errors import StoreBusy, StoreError, StoreUnavailable
+from turnout.store import patience
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,6 +39,7 @@ _SETTINGS: dict[str, Any] = {
     "tcp_user_timeout": 20_000,  # milliseconds: a cable that was pulled must not deafen a worker
 }
 _MOST_IDLE = 8
+_IN_NO_TRANSACTION = psycopg.pq.TransactionStatus.IDLE
 _TRIES = 4
 
 
@@ -69,13 +72,18 @@ class Connections:
             connection = self._idle.pop()
         except IndexError:
             connection = self.open()
+        is_bound = False
         try:
             with translated():
+                is_bound = _bind(connection)
                 yield connection
+                is_bound = is_bound and not _unbind(connection)
         except StoreUnavailable:
             self._drop_idle()
             raise
         finally:
+            if is_bound:
+                _close(connection)  # the bound was this block's alone
             self._take_back(connection)
 
     def open(self) -> Connection:
@@ -91,9 +99,8 @@ class Connections:
             return connection
 
     def _take_back(self, connection: Connection) -> None:
-        idle = psycopg.pq.TransactionStatus.IDLE
-        status = connection.info.transaction_status
-        if connection.closed or status != idle or len(self._idle) >= _MOST_IDLE:
+        status = connection.pgconn.transaction_status  # UNKNOWN when it is closed
+        if status != _IN_NO_TRANSACTION or len(self._idle) >= _MOST_IDLE:
             _close(connection)
         else:
             self._idle.append(connection)
@@ -124,10 +131,31 @@ def _prepare(connection: Connection) -> None:
     process, isolation = row or (0, "")
     if process != connection.info.backend_pid:
         connection.prepare_threshold = None
-    elif isolation != "read committed":
+        return
+    if isolation != "read committed":
         # Each verb is right at this level. At a higher one, which a role or a database may have as
         # its default, claims that meet would fail where they now step aside.
         connection.execute("SET default_transaction_isolation = 'read committed'")
+    # A process that is suspended between two statements must not keep its locks from all others.
+    connection.execute("SET idle_in_transaction_session_timeout = '3s'")
+
+
+def _bind(connection: Connection) -> bool:
+    """Have the server end statements that last longer than the caller waits; False: no bound.
+
+    Not through a pooler: it would leave the setting in a session of somebody else's.
+    """
+    seconds = patience.left()
+    if seconds is None or connection.prepare_threshold is None:
+        return False
+    milliseconds = str(math.ceil(seconds * 1_000))
+    connection.execute("SELECT set_config('statement_timeout', %s, false)", [milliseconds])
+    return True
+
+
+def _unbind(connection: Connection) -> bool:
+    connection.execute("RESET statement_timeout")  # to what the role or the URL says
+    return True
 
 
 def _close(connection: Connection) -> None:

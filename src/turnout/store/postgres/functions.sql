@@ -328,11 +328,12 @@ BEGIN
                 SELECT o.queue, p.room, p.n FROM unnest(p_queues, p_rooms)
                     WITH ORDINALITY AS p (queue, room, n),
                     (SELECT DISTINCT x.queue FROM turnout.level x) o
-                WHERE p.queue = '*' AND o.queue <> ALL (p_queues)
+                WHERE p.queue = '*' AND o.queue <> ALL (p_queues) AND strpos(o.queue, '~') = 0
             ) a JOIN turnout.level l ON l.queue = a.queue
             LEFT JOIN unnest(p_mark_queues, p_mark_ranks, p_mark_ats, p_mark_ids)
                 AS m (queue, rank, run_at, id) ON m.queue = l.queue AND m.rank = l.rank
-            WHERE NOT EXISTS (SELECT FROM turnout.queue z WHERE z.queue = a.queue AND z.paused)
+            WHERE NOT EXISTS (SELECT FROM turnout.queue z
+                WHERE z.queue IN (a.queue, split_part(a.queue, '~', 1)) AND z.paused)
             ORDER BY a.n, a.queue, l.rank
         LOOP
             IF v_level.queue <> v_queue THEN

@@ -5,6 +5,21 @@ SELECT taken::text[], sleepers FROM turnout.enqueue_1(%s::text::uuid[], %s::text
     %s::text, %s::text::integer[], %s::text::float8[], %s::text::float8[], %s::text::text[],
     %s::text::text[], %s::text::text[], %s::text::float8[], %s::float8, %s::text);
 
+-- name: enqueue_new
+-- What enqueue does for one plain job that nobody can have recorded before: a plain statement, whose
+-- values are bound by libpq itself. Five looks for its id cost half a commit, a function a tenth.
+WITH job AS (
+    INSERT INTO turnout.ready SELECT $1::uuid, $2, $3, $4, $5::integer, 0, 0, t.now, t.now, NULL, $6,
+        NULL, NULL, NULL FROM (SELECT extract(epoch FROM clock_timestamp())::float8) AS t (now)
+), counted AS (
+    INSERT INTO turnout.delta (queue, what, n) VALUES ($3, 'ready', 1)
+), levels AS (
+    INSERT INTO turnout.level SELECT $3, $5::integer
+    WHERE NOT EXISTS (SELECT FROM turnout.level l WHERE l.queue = $3 AND l.rank = $5::integer)
+    ON CONFLICT DO NOTHING
+)
+SELECT EXISTS (SELECT FROM turnout.worker WHERE asleep AND NOT ended);
+
 -- name: exchange
 SELECT * FROM turnout.exchange_1(%s::text, %s::float8, %s::boolean, %s::text::bigint[],
     %s::text::integer[], %s::text::uuid[], %s::text::text[], %s::text::float8[],
@@ -103,8 +118,9 @@ SELECT id FROM turnout.cancel WHERE id = ANY (%s::uuid[]);
 -- Zero when a job is ready; else when the next scheduled one is due, or null.
 SELECT CASE WHEN EXISTS (SELECT FROM (
     SELECT l.queue, l.rank FROM turnout.level l
-    WHERE (l.queue = ANY (%s) OR '*' = ANY (%s))
-        AND NOT EXISTS (SELECT FROM turnout.queue z WHERE z.queue = l.queue AND z.paused)
+    WHERE (l.queue = ANY (%s) OR split_part(l.queue, '~', 1) = ANY (%s) OR '*' = ANY (%s))
+        AND NOT EXISTS (SELECT FROM turnout.queue z
+            WHERE z.queue IN (l.queue, split_part(l.queue, '~', 1)) AND z.paused)
 ) l CROSS JOIN LATERAL (
     SELECT FROM turnout.ready r WHERE r.queue = l.queue AND r.rank = l.rank LIMIT 1
 ) r) THEN 0 ELSE (SELECT run_at FROM turnout.scheduled ORDER BY run_at LIMIT 1) END;
@@ -116,6 +132,17 @@ SELECT queue, what, sum(n)::bigint FROM (
     SELECT queue, what, n FROM turnout.tally WHERE bucket = 0
     UNION ALL SELECT queue, what, n FROM turnout.delta WHERE bucket = 0
 ) AS sums (queue, what, n) GROUP BY queue, what;
+
+-- name: ready_queues
+-- Summed first: thousands of lanes may be known that hold nothing.
+SELECT s.queue, s.n FROM (
+    SELECT queue, sum(n)::bigint FROM (
+        SELECT queue, n FROM turnout.tally WHERE bucket = 0 AND what = 'ready'
+        UNION ALL SELECT queue, n FROM turnout.delta WHERE bucket = 0 AND what = 'ready'
+    ) AS sums (queue, n) GROUP BY queue HAVING sum(n) > 0
+) AS s (queue, n)
+WHERE NOT EXISTS (SELECT FROM turnout.queue z
+    WHERE z.queue IN (s.queue, split_part(s.queue, '~', 1)) AND z.paused);
 
 -- name: rates
 SELECT queue, sum(n)::bigint FROM (
@@ -144,7 +171,10 @@ SELECT u, l.leased_at, coalesce(w.name, l.epoch)
 FROM turnout.lease l CROSS JOIN unnest(l.ids) u LEFT JOIN turnout.worker w ON w.epoch = l.epoch;
 
 -- name: side_rows
-SELECT (SELECT body FROM turnout.progress WHERE id = %s), EXISTS (SELECT FROM turnout.cancel WHERE id = %s);
+-- Progress, or null for a wish that the job stop.
+WITH ids AS (SELECT %s::uuid[] AS ids)
+SELECT id, body FROM turnout.progress, ids WHERE id = ANY (ids)
+UNION ALL SELECT id, NULL FROM turnout.cancel, ids WHERE id = ANY (ids);
 
 -- ---------------------------------------------------------------- change, pause, prune
 
@@ -161,16 +191,19 @@ INSERT INTO turnout.delta (queue, what, n) VALUES (%s, %s, %s);
 -- name: free_unique
 DELETE FROM turnout.uniq WHERE key = %s AND id = %s AND until <> 'time';
 
--- name: drop_progress
-DELETE FROM turnout.progress WHERE id = %s;
-
--- name: drop_cancel
-DELETE FROM turnout.cancel WHERE id = %s;
-
 -- name: drop_queued
-WITH r AS (DELETE FROM turnout.ready WHERE id = %s RETURNING 'ready'),
-    s AS (DELETE FROM turnout.scheduled WHERE id = %s RETURNING 'scheduled')
-SELECT * FROM r UNION ALL SELECT * FROM s;
+-- Those still queued, wherever they are, with all that is kept beside them; how many went from where.
+WITH ids AS MATERIALIZED (SELECT %s::uuid[] AS ids),
+    r AS (DELETE FROM turnout.ready USING ids WHERE id = ANY (ids)
+        RETURNING queue, id, unique_key, 'ready' AS place),
+    s AS (DELETE FROM turnout.scheduled USING ids WHERE id = ANY (ids)
+        RETURNING queue, id, unique_key, 'scheduled' AS place),
+    gone AS (SELECT * FROM r UNION ALL SELECT * FROM s),
+    keys AS (DELETE FROM turnout.uniq u USING gone g
+        WHERE u.key = g.unique_key AND u.id = g.id AND u.until <> 'time'),
+    told AS (DELETE FROM turnout.progress p USING gone g WHERE p.id = g.id),
+    asked AS (DELETE FROM turnout.cancel c USING gone g WHERE c.id = g.id)
+SELECT queue, place, count(*) FROM gone GROUP BY queue, place;
 
 -- name: hasten
 WITH gone AS (DELETE FROM turnout.scheduled WHERE id = %s RETURNING *)
@@ -235,3 +268,73 @@ DELETE FROM turnout.uniq WHERE key IN (SELECT key FROM turnout.uniq WHERE expire
 
 -- name: prune_rate
 DELETE FROM turnout.tally WHERE what = 'finished' AND bucket < %s;
+
+-- ---------------------------------------------------------------- marks
+
+-- name: mark_lock
+SELECT pg_advisory_xact_lock(1953722225, n) FROM unnest(%s::integer[]) AS stripes (n);
+
+-- name: mark_expire
+DELETE FROM turnout.mark WHERE key = ANY(%s::text[]) AND until <= %s;
+
+-- name: mark_totals
+SELECT key, count(*), max(until) FROM turnout.mark WHERE key = ANY(%s::text[]) GROUP BY key;
+
+-- name: mark_held
+SELECT key, owner, until, value FROM turnout.mark
+WHERE (key, owner) IN (SELECT * FROM unnest(%s::text[], %s::text[]));
+
+-- name: mark_first
+SELECT until FROM turnout.mark WHERE key = %s::text ORDER BY until LIMIT %s::integer;
+
+-- name: mark_put
+INSERT INTO turnout.mark (key, owner, until, value)
+SELECT key, owner, until, value
+FROM json_to_recordset(%s::json) AS t (key text, owner text, until double precision, value text)
+ON CONFLICT (key, owner) DO UPDATE SET until = excluded.until, value = excluded.value;
+
+-- name: mark_drop
+WITH asked AS (SELECT key, owner FROM json_to_recordset(%s::json) AS t (key text, owner text))
+DELETE FROM turnout.mark AS m USING asked
+WHERE m.key = asked.key AND m.owner = asked.owner;
+
+-- name: prune_marks
+DELETE FROM turnout.mark WHERE (key, owner) IN (
+    SELECT key, owner FROM turnout.mark WHERE until <= %s ORDER BY until LIMIT %s FOR UPDATE SKIP LOCKED
+);
+
+-- ---------------------------------------------------------------- metrics
+
+-- name: metric_lock
+SELECT pg_advisory_xact_lock(1953722225, -1);
+
+-- name: metric_number
+SELECT number FROM turnout.metric_source WHERE source = %s;
+
+-- name: metric_begin
+INSERT INTO turnout.metric_source (source, number, seen) VALUES (%s, %s, %s)
+ON CONFLICT (source) DO UPDATE SET number = excluded.number, seen = excluded.seen;
+
+-- name: metric_read
+SELECT m.step, m.at, m.task, m.queue, m.body FROM json_array_elements(%s::json) AS s
+JOIN turnout.metric AS m ON m.step = (s ->> 0)::integer AND m.at = (s ->> 1)::bigint;
+
+-- name: metric_put
+INSERT INTO turnout.metric (step, at, task, queue, body)
+SELECT step, at, task, queue, body FROM json_to_recordset(%s::json)
+    AS t (step integer, at bigint, task text, queue text, body text)
+ON CONFLICT (step, at, task, queue) DO UPDATE SET body = excluded.body;
+
+-- name: metrics
+SELECT at, task, queue, body FROM turnout.metric
+WHERE step = %s AND at >= %s AND (%s::text IS NULL OR task = %s::text);
+
+-- name: prune_metrics
+DELETE FROM turnout.metric WHERE (step, at, task, queue) IN (
+    SELECT step, at, task, queue FROM turnout.metric WHERE step = %s AND at < %s LIMIT %s FOR UPDATE SKIP LOCKED
+);
+
+-- name: prune_sources
+DELETE FROM turnout.metric_source WHERE source IN (
+    SELECT source FROM turnout.metric_source WHERE seen < %s LIMIT %s FOR UPDATE SKIP LOCKED
+);

@@ -15,6 +15,7 @@ import msgspec
 from turnout.job import JobFilter, JobId, JobRecord, State
 from turnout.store.postgres.base import Turn
 from turnout.store.rows import FINAL_COLUMNS, JOB_COLUMNS, final_record, is_error, job_record
+from turnout.store.server.turn import side_rows
 from turnout.store.trace import bounds, read_traces
 
 if TYPE_CHECKING:
@@ -70,15 +71,15 @@ def _conditions(where: JobFilter) -> tuple[list[str], list[object]]:
 
 def _pages(
     turn: Turn, select: str, where: tuple[list[str], list[object]], after: JobId | None
-) -> Iterator[tuple[Any, ...]]:
-    """Yield rows newest id first; the next page is asked for when the last is used up."""
+) -> Iterator[list[tuple[Any, ...]]]:
+    """Yield pages of rows, newest id first; the next is asked for when the last is used up."""
     terms, values = where
     while True:
         last = [] if after is None else [after]
         sql = " AND ".join([*terms, *["id < %s" for _ in last]]) or "true"
         query = f"{select} WHERE {sql} ORDER BY id DESC LIMIT {_PAGE}"
         rows = turn.select(query, [*values, *last])
-        yield from rows
+        yield rows
         if len(rows) < _PAGE:
             return
         after = rows[-1][0]
@@ -90,7 +91,10 @@ def _queued(turn: Turn, place: str, where: JobFilter, after: JobId | None) -> It
         terms.append("run_at > %s" if where.view == "scheduled" else "run_at <= %s")
         values.append(turn.now)
     if where.view == "retrying":
-        terms.append("attempt > 0")
+        terms.append("attempt > 0 AND trail IS NOT NULL")
+    if where.error is not None:  # the trail holds it, among much else: the index of those tried
+        terms.append("trail IS NOT NULL AND strpos(trail, %s) > 0")
+        values.append(where.error)
     if place == "ready" and where.queue is not None and not where.ids:
         # The newest of a long queue come soon on a walk by id. The few of a short one may lie
         # behind millions of another; the claim index has them.
@@ -99,10 +103,8 @@ def _queued(turn: Turn, place: str, where: JobFilter, after: JobId | None) -> It
             terms.append("id = ANY (%s::uuid[])")
             values.append([row[0] for row in few])
     select = f"SELECT {_JOBS} FROM turnout.{place}"  # noqa: S608
-    for row in _pages(turn, select, (terms, values), after):
-        record = job_record(row, State.QUEUED)
-        if where.error is None or is_error(record.error, where.error):
-            yield _with_side_rows(turn, record)
+    for rows in _pages(turn, select, (terms, values), after):
+        yield from _with_side_rows(turn, [job_record(row, State.QUEUED) for row in rows], where)
 
 
 def _running(turn: Turn, where: JobFilter, after: JobId | None) -> Iterator[JobRecord]:
@@ -119,17 +121,19 @@ def _running(turn: Turn, where: JobFilter, after: JobId | None) -> Iterator[JobR
         f"WHERE j.id = ANY (l.ids) AND {' AND '.join('j.' + term for term in terms)} "
         "ORDER BY id DESC"
     )
-    for row in turn.select(query, values):
-        record = job_record(row, State.RUNNING, held.get(row[0]))
-        if where.error is None or is_error(record.error, where.error):
-            yield _with_side_rows(turn, record)
+    rows = turn.select(query, values)
+    records = [job_record(row, State.RUNNING, held.get(row[0])) for row in rows]
+    yield from _with_side_rows(turn, records, where)
 
 
-def _with_side_rows(turn: Turn, record: JobRecord) -> JobRecord:
-    [(progress, cancel)] = turn.rows("side_rows", record.id, record.id)
-    if progress is None and not cancel:
-        return record
-    return msgspec.structs.replace(record, progress=progress, cancel_requested=cancel)
+def _with_side_rows(turn: Turn, records: list[JobRecord], where: JobFilter) -> Iterator[JobRecord]:
+    """Yield those of a page that match, with their progress and the wish that they stop."""
+    if where.error is not None:
+        records = [record for record in records if is_error(record.error, where.error)]
+    sides = side_rows(turn, [record.id for record in records])
+    for record in records:
+        beside = sides.get(record.id)
+        yield msgspec.structs.replace(record, **beside) if beside else record
 
 
 def _final(turn: Turn, where: JobFilter, state: State, after: JobId | None) -> Iterator[JobRecord]:
@@ -143,8 +147,8 @@ def _final(turn: Turn, where: JobFilter, state: State, after: JobId | None) -> I
         terms.append(f"(error = %s OR (strpos(%s, '.') = 0 AND {last} = %s))")
         values += [where.error] * 3
     select = f"SELECT {_FINALS} FROM turnout.final"  # noqa: S608
-    for row in _pages(turn, select, (terms, values), after):
-        yield final_record(row)
+    for rows in _pages(turn, select, (terms, values), after):
+        yield from map(final_record, rows)
 
 
 def _trace_rows(

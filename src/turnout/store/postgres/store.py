@@ -28,7 +28,6 @@ from turnout.job import (
     JobId,
     JobRecord,
     LeasedJob,
-    NewJob,
     Order,
     Orders,
     Outcome,
@@ -39,23 +38,24 @@ from turnout.job import (
     Want,
     WorkerInfo,
 )
-from turnout.store.batch import check_batch
 from turnout.store.bell import Ordered
 from turnout.store.orders import read_workers
 from turnout.store.postgres import checks
 from turnout.store.postgres.base import Turn, queries_of, schema_text
 from turnout.store.postgres.bell import ORDER, POLL, Bell, Pacer
 from turnout.store.postgres.connection import Connections, repeated
-from turnout.store.postgres.enqueue import enqueue_values, read_ids
+from turnout.store.postgres.enqueue import Enqueues
 from turnout.store.postgres.exchange import mark_values, settle_values, want_values
 from turnout.store.postgres.records import find
+from turnout.store.postgres.single import Single
 from turnout.store.postgres.url import place, read_url
-from turnout.store.postgres.within import Home, Statement, borrow, identity, is_async, record
+from turnout.store.postgres.within import Home, borrow, identity
 from turnout.store.recent import Recent
 from turnout.store.server.change import change
 from turnout.store.server.count import count
-from turnout.store.server.fence import new_fence
+from turnout.store.server.fence import Doubts
 from turnout.store.server.marks import SHARE, Marks
+from turnout.store.server.measuring import KeepsMetrics
 from turnout.store.server.outcomes import Batch
 from turnout.store.server.upkeep import heartbeat, prune, reap
 from turnout.store.server.upkeep import order as give_order
@@ -68,7 +68,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class PostgresStore(Ordered[Bell]):
+class PostgresStore(Enqueues, KeepsMetrics, Ordered[Bell]):
     """Jobs in one schema, shared by any number of processes of any number of machines."""
 
     def __init__(self, conninfo: str, *, schema: str = "turnout", settle: str = "async") -> None:
@@ -78,12 +78,13 @@ class PostgresStore(Ordered[Bell]):
         self._channel = f"turnout:{schema}"[:63]
         self._queries = queries_of(schema)
         self._sql = {name: text.encode() for name, text in self._queries.items()}
+        self._single = Single(self._queries["enqueue_new"])
         self._connections = Connections(conninfo)
         self._marks = Marks()
         self._pacer = Pacer()
         self._bells: dict[str, Bell] = {}
         self._recent = Recent()
-        self._in_doubt: dict[str, int] = {}
+        self._doubts = Doubts()
         self._home = Home(lambda: self._write(identity, 0.0))
         self._ready = False
         self._setup_lock = threading.Lock()
@@ -154,46 +155,6 @@ class PostgresStore(Ordered[Bell]):
 
     # ---- the path of a job
 
-    def enqueue(
-        self, jobs: Sequence[NewJob], *, within: object = None, now: float | None = None
-    ) -> list[JobId | None]:
-        """Record jobs in a transaction of their own, or in the caller's."""
-        if not jobs:
-            return []
-        if within is not None:
-            [(taken, _)] = record(within, self._home, self._enqueueing(jobs, now, self._channel))
-            return read_ids(jobs, taken)
-        values = self._enqueueing(jobs, now, None).values
-        return read_ids(jobs, repeated(lambda: self._enqueue(values)))
-
-    def _enqueue(self, values: tuple[object, ...]) -> list[JobId]:
-        with self._lend() as connection:
-            taken: list[JobId]
-            [(taken, sleepers)] = connection.execute(self._sql["enqueue"], values).fetchall()
-            if sleepers and self._pacer.is_due():
-                connection.execute(self._sql["notify"], (self._channel, ""))
-        return taken
-
-    async def aenqueue(
-        self, jobs: Sequence[NewJob], *, within: object, now: float | None = None
-    ) -> list[JobId | None]:
-        """Record jobs in the caller's transaction, awaited where its connection is."""
-        if not jobs or not is_async(within):
-            return self.enqueue(jobs, within=within, now=now)
-        from turnout.store.postgres import within_async  # asyncio is for those who await
-
-        statement = self._enqueueing(jobs, now, self._channel)
-        [(taken, _)] = await within_async.record(within, self._home, statement)
-        return read_ids(jobs, taken)
-
-    def _enqueueing(
-        self, jobs: Sequence[NewJob], now: float | None, channel: str | None
-    ) -> Statement:
-        check_batch(jobs)
-        if now is not None or any(job.run_at is not None for job in jobs):
-            self._marks.clear()
-        return Statement(self._queries["enqueue"], enqueue_values(jobs, now, channel))
-
     def exchange(
         self,
         epoch: str,
@@ -252,18 +213,17 @@ class PostgresStore(Ordered[Bell]):
     ) -> Exchanged:
         if batch.puts_back:
             self._marks.clear()
+        fence = self._doubts.fence(epoch)
         while True:
-            fence = self._in_doubt.pop(epoch, None) or new_fence()
             age, marks, sweep = self._marks.look()
             asked = (None, None, None, None) if want is None else (fence, *want_values(want))
-            try:
-                settle, look = settle_values(batch), mark_values(marks, sweep=sweep)
+            settle, look = settle_values(batch), mark_values(marks, sweep=sweep)
+            with self._doubts.kept(epoch, asked[0]):
                 rows = run((epoch, now, self._async, *settle, *asked, *look))
-            except BaseException:
-                self._in_doubt[epoch] = fence
-                raise
             if not rows or rows[0][13] is not None:
                 leased = list(starmap(LeasedJob, rows))
+                if leased:
+                    self._doubts.forget(epoch)
                 self._marks.learn(age, leased)
                 return Exchanged(batch.ids, leased)
             if rows[0][1] == "lost":
@@ -274,6 +234,7 @@ class PostgresStore(Ordered[Bell]):
     def transaction(self) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
         """Lend a connection in a transaction of its own; psycopg refuses commit() inside."""
         with self._lend() as connection, connection.transaction():
+            connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")  # the task's
             yield connection
 
     def note(self, epoch: str, job: LeasedJob, progress: str) -> bool:
@@ -287,7 +248,7 @@ class PostgresStore(Ordered[Bell]):
             self._bell(worker)
         orders = self._write(lambda turn: heartbeat(turn, worker, ttl), now)
         if orders.lost or worker.state == "stopped":
-            self._in_doubt.pop(worker.epoch, None)
+            self._doubts.forget(worker.epoch)
             bell = self._bells.pop(worker.epoch, None)
             if bell is not None:
                 bell.close()
@@ -344,7 +305,7 @@ class PostgresStore(Ordered[Bell]):
     def _until_ready(self, worker: WorkerInfo) -> float:
         with self._lend() as connection:
             queues = list(worker.queues)
-            row = connection.execute(self._sql["next_due"], (queues, queues)).fetchone()
+            row = connection.execute(self._sql["next_due"], (queues, queues, queues)).fetchone()
             return POLL if row is None or row[0] is None else float(row[0]) - time.time()
 
     def wake(self, worker: WorkerInfo) -> None:
@@ -369,6 +330,11 @@ class PostgresStore(Ordered[Bell]):
     def count(self, *, now: float | None = None) -> list[QueueStats]:
         """Return the counters of every queue."""
         return self._look(count, now)
+
+    def ready(self) -> dict[str, int]:
+        """Return how many jobs of each queue can be leased now; the paused are left out."""
+        with self._lend() as connection:
+            return dict(connection.execute(self._sql["ready_queues"]).fetchall())
 
     def change(
         self, where: JobFilter, action: Action, *, limit: int = 1_000, now: float | None = None

@@ -49,8 +49,15 @@ class Bell:
     def _subscribe(self) -> None:
         if self._listener is None and not self._closed:
             with suppress(RedisError, OSError, TurnoutError):
-                self._listener = self._connections.open()
-                self._listener.run("SUBSCRIBE", self._channel)
+                self._listener = self._subscribed(self._connections.open())
+
+    def _subscribed(self, link: Link) -> Link:
+        try:
+            link.run("SUBSCRIBE", self._channel)
+        except BaseException:
+            link.close()
+            raise
+        return link
 
     def heard(self) -> bool:
         """Tell whether an order was rung for since the last look; never waits."""

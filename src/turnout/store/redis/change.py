@@ -14,6 +14,7 @@ import msgspec
 from msgspec.structs import replace
 
 from turnout.job import Action, JobFilter, JobId, State, Trail
+from turnout.store.changing import POSSIBLE
 from turnout.store.redis import scripts
 from turnout.store.redis.enqueue import pack
 from turnout.store.redis.moves import back, over
@@ -29,18 +30,12 @@ if TYPE_CHECKING:
     from turnout.store.redis.moves import Move
 
 STEP = 50
-_REVIVABLE = {State.DEAD, State.DISCARDED, State.CANCELLED}
-_POSSIBLE = {
-    "retry": {State.QUEUED, *_REVIVABLE},
-    "cancel": {State.QUEUED, State.RUNNING},
-    "delete": set(State) - {State.RUNNING},
-}
 _FAILURE = ("retry_count", "failed_at", "retried_at", "error_class", "error_message")
 
 
 def change(link: Link, where: JobFilter, action: Action, limit: int, now: float) -> int:
     """Act on matching jobs until `limit` of them changed; return how many did."""
-    states = _POSSIBLE[action] & set(where.states) if where.states else _POSSIBLE[action]
+    states = POSSIBLE[action] & set(where.states) if where.states else POSSIBLE[action]
     if not states:
         return 0
     narrowed = replace(where, states=tuple(sorted(states)))

@@ -20,6 +20,7 @@ from redis.retry import Retry
 
 from redis import exceptions as errors
 from turnout.errors import ConfigError, StoreBusy, StoreError, StoreUnavailable
+from turnout.store import patience
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -51,6 +52,7 @@ class Link:
 
     def several(self, *commands: tuple[Value, ...]) -> list[Any]:
         """Send commands in one trip and return their answers; the first that failed is raised."""
+        patience.left()
         self.send(b"".join(map(_pack, commands)))
         answers: list[Any] = []
         failure: errors.RedisError | None = None
@@ -64,7 +66,8 @@ class Link:
         return answers
 
     def converse(self, packed: bytes) -> Any:
-        """Send packed bytes and return one answer."""
+        """Send packed bytes and return one answer; raises StoreSlow when its time is up."""
+        patience.left()
         self.send(packed)
         return self.answer()
 
@@ -127,6 +130,8 @@ class Connections:
             with translated():
                 yield link
         except StoreUnavailable:
+            # Its server may have become somebody's replica: the address leads to another by now.
+            link.broken = True
             self.close()
             raise
         finally:

@@ -1,5 +1,5 @@
--- count: every queue's numbers. ARGV: now or ''. What is due is promoted first, in bounded numbers,
--- so that it counts as ready also while no worker looks.
+-- count: the numbers of queues. ARGV: now or '', and their names, a bounded number. What is due is
+-- promoted first, in bounded numbers, so that it counts as ready also while no worker looks.
 --
 -- Returns how many were promoted, then for each queue: name, paused, ready, scheduled, running,
 -- succeeded, dead, discarded, cancelled, finished within the last minute, oldest run_at or '', and
@@ -8,13 +8,6 @@
 local now = tonumber(clock(ARGV[1]))
 insist()
 local answer = {promote(now, 250)}
-local names, known = {}, {}
-for _, set in ipairs({call('SMEMBERS', 'queues'), call('SMEMBERS', 'paused')}) do
-  for _, queue in ipairs(set) do
-    if not known[queue] then names[#names + 1], known[queue] = queue, true end
-  end
-end
-table.sort(names)
 
 local function tally(state, queue) return tonumber(call('HGET', K .. 'tally:' .. state, queue) or 0) end
 
@@ -45,7 +38,8 @@ local function oldest(queue)
   return best and string.format('%.6f', best) or ''
 end
 
-for _, queue in ipairs(names) do
+for i = 2, #ARGV do
+  local queue = ARGV[i]
   local ended = K .. 'ended:'
   for _, part in ipairs({
     queue,

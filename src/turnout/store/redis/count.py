@@ -11,12 +11,14 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from turnout.job import QueueStats
+from turnout.lanes import without_paused
 from turnout.store.redis import places, scripts
 
 if TYPE_CHECKING:
     from turnout.store.redis.connection import Link
 
 _PARTS = 12  # of one queue in the script's answer
+_QUEUES = 100  # that one script looks at, so that it holds the server for milliseconds
 _PROMOTIONS = 40  # scripts, each of a bounded number
 
 
@@ -24,12 +26,31 @@ def count(link: Link, now: float | None) -> list[QueueStats]:
     """Return the numbers of every known queue, by name."""
     _agree(link)
     at = "" if now is None else repr(now)
-    moved, *parts = link.script(scripts.COUNT, at)
     for _ in range(_PROMOTIONS):
-        if not moved:
+        if link.script(scripts.COUNT, at) == [0]:
             break
-        moved, *parts = link.script(scripts.COUNT, at)
-    return [_stats(parts[n : n + _PARTS]) for n in range(0, len(parts), _PARTS)]
+    queues, paused = link.several(("SMEMBERS", "queues"), ("SMEMBERS", "paused"))
+    names = sorted({bytes(name) for name in (*queues, *paused)})
+    found: list[QueueStats] = []
+    for start in range(0, len(names), _QUEUES):
+        _, *parts = link.script(scripts.COUNT, at, *names[start : start + _QUEUES])
+        found += [_stats(parts[n : n + _PARTS]) for n in range(0, len(parts), _PARTS)]
+    return found
+
+
+def ready(link: Link) -> dict[str, int]:
+    """Return how many jobs of each queue of ours can be leased now; the paused are left out."""
+    names, paused = link.several(("SMEMBERS", "turnout:queues"), ("SMEMBERS", "paused"))
+    queues = [bytes(name) for name in names]
+    asked = [
+        command
+        for queue in queues
+        for command in (("LLEN", b"queue:" + queue), ("ZCARD", b"turnout:ready:" + queue))
+    ]
+    answers = link.several(*asked) if asked else []
+    numbers = map(sum, zip(answers[::2], answers[1::2], strict=True))
+    found = dict(zip((queue.decode() for queue in queues), numbers, strict=True))
+    return without_paused(found, {bytes(name).decode() for name in paused})
 
 
 def _stats(parts: list[bytes]) -> QueueStats:

@@ -53,31 +53,107 @@ local function push(queue, ids, rests)
   ring(queue, #payloads)
 end
 
-local function record(job)
-  local id, queue, priority, run_at, rest, key = job[1], job[2], job[3], job[4], job[5], job[6]
-  if call('HEXISTS', K .. 'jobs', id) == 1 then return end
-  if key then
-    if is_held(key, at) then
-      taken[#taken + 1] = id
-      return
-    end
-    claim(key, id, job[7], job[8] and string.format('%.6f', at + job[8]) or '')
+-- What the others need, gathered: each kind is then one command for the whole batch.
+local hints, ahead, claims, lasting, stale = {}, {}, {}, {}, {}
+local lines, scheduled, rings, plain = {}, {}, {}, {}
+
+local function of(groups, queue)
+  local found = groups[queue]
+  if not found then
+    found = {}
+    groups[queue] = found
   end
-  call('SADD', K .. 'queues', queue)
-  local ready = not run_at or tonumber(run_at) <= at
-  local payload = payload_of(id, run_at or now, priority, queue, rest, ready)
-  if ready then
-    line_up(queue, id, tonumber(run_at or now), priority, payload)
-    ring(queue, 1)
+  return found
+end
+
+local function pair(list, first, second)
+  local n = #list
+  list[n + 1], list[n + 2] = first, second
+end
+
+-- Claims the job's key, if it is free; the batch itself may hold it by now.
+local function claimed(job, held)
+  local key = job[6]
+  local claim = held[key]
+  local expires = claim and string.match(claim, '^%a+|([^|]*)|')
+  if expires and (expires == '' or tonumber(expires) > at) then
+    taken[#taken + 1] = job[1]
+    return false
+  end
+  expires = job[8] and string.format('%.6f', at + job[8]) or ''
+  held[key] = job[7] .. '|' .. expires .. '|' .. job[1]
+  pair(claims, key, held[key])
+  if expires == '' then lasting[#lasting + 1] = key else pair(stale, expires, key) end
+  return true
+end
+
+local function record(job)
+  local id, queue, priority, run_at = job[1], job[2], job[3], job[4]
+  if not run_at and priority == 0 then
+    pair(of(plain, queue), id, job[5])
+    return
+  end
+  local since = tonumber(run_at or now)
+  local ready = since <= at
+  local payload = payload_of(id, run_at or now, priority, queue, job[5], ready)
+  rings[queue] = (rings[queue] or 0) + 1  -- for a later time, too: it may be the next to come due
+  if not ready then
+    pair(ahead, run_at, payload)
+    pair(hints, id, string.format('schedule|%.6f', since))
+    scheduled[queue] = (scheduled[queue] or 0) + 1
+  elseif priority == 0 then
+    line_up(queue, id, since, 0, payload)
   else
-    call('SADD', 'queues', queue)
-    call('ZADD', 'schedule', run_at, payload)
-    call('HSET', K .. 'jobs', id, string.format('schedule|%.6f', tonumber(run_at)))
-    add('scheduled', queue, 1)
-    ring(queue, 1)  -- a sleeper must learn of an earlier due time
+    pair(of(lines, queue), -priority, ready_member(since, id, payload))
+    pair(hints, id, string.format('q|%.6f|%d|%s', since, priority, queue))
   end
 end
 
+local function push_sorted(queue, pairs_of)
+  local ids, rests, sorted = {}, {}, {}
+  for i = 1, #pairs_of, 2 do
+    ids[#ids + 1] = pairs_of[i]
+    rests[pairs_of[i]] = pairs_of[i + 1]
+  end
+  table.sort(ids)
+  for i, id in ipairs(ids) do sorted[i] = rests[id] end
+  push(queue, ids, sorted)
+end
+
+local function write()
+  local function all(command, key, values)
+    if #values > 0 then call(command, key, unpack(values)) end
+  end
+  all('HSET', K .. 'unique', claims)
+  all('ZREM', K .. 'unique:stale', lasting)
+  all('ZADD', K .. 'unique:stale', stale)
+  all('HSET', K .. 'jobs', hints)
+  all('ZADD', 'schedule', ahead)
+  for queue, members in pairs(lines) do all('ZADD', K .. 'ready:' .. queue, members) end
+  for queue, n in pairs(scheduled) do add('scheduled', queue, n) end
+  for queue, them in pairs(plain) do push_sorted(queue, them) end
+  for queue, n in pairs(rings) do
+    call('SADD', K .. 'queues', queue)
+    call('SADD', 'queues', queue)
+    ring(queue, n)
+  end
+end
+
+local function record_all(jobs)
+  local ids, keys, held = {}, {}, {}
+  for i, job in ipairs(jobs) do
+    ids[i] = job[1]
+    if job[6] then keys[#keys + 1] = job[6] end
+  end
+  local known = call('HMGET', K .. 'jobs', unpack(ids))
+  local holders = #keys > 0 and call('HMGET', K .. 'unique', unpack(keys))
+  for i, key in ipairs(keys) do held[key] = holders[i] end
+  for i, job in ipairs(jobs) do
+    if not known[i] and (not job[6] or claimed(job, held)) then record(job) end
+  end
+  write()
+end
+
 for _, group in ipairs(batch[1]) do push(group[1], group[2], group[3]) end
-for _, job in ipairs(batch[2]) do record(job) end
+if #batch[2] > 0 then record_all(batch[2]) end
 return taken

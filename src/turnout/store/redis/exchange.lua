@@ -161,7 +161,7 @@ local function wanted()
       local all = call('SMEMBERS', K .. 'queues')
       table.sort(all)
       for _, queue in ipairs(all) do
-        if not named[queue] then queues[#queues + 1] = {queue, room} end
+        if not named[queue] and not is_lane(queue) then queues[#queues + 1] = {queue, room} end
       end
     elseif string.sub(name, 1, 1) ~= '?' then
       queues[#queues + 1] = {name, room}
@@ -178,7 +178,7 @@ local function lease(fence)
   local answer = {}
   for _, each in ipairs(wanted()) do
     local room = math.min(each[2], most - #answer)
-    if room > 0 and call('SISMEMBER', 'paused', each[1]) == 0 then
+    if room > 0 and not is_paused(each[1]) then
       local payloads = draw(each[1], room)
       if #payloads > 0 then hold(fence, each[1], payloads, answer) end
     end

@@ -21,6 +21,7 @@ from turnout.store.redis.enqueue import pack
 from turnout.store.redis.moves import Move, is_plain, settling, stopped
 from turnout.store.redis.own import encode
 from turnout.store.redis.payload import leased, read
+from turnout.store.redis.sent import Sent, entry_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -43,6 +44,8 @@ class Batch:
                 first[outcome.job.id] = outcome
         self.outcomes = list(first.values())
         self._apart: set[JobId] = set()
+        self._rest: list[Outcome] = []
+        self._message = b""
 
     @property
     def ids(self) -> list[JobId]:
@@ -61,21 +64,26 @@ class Batch:
 
     def message(self, link: Link, epoch: str, now: float | None) -> bytes:
         """Return what settling tells the script; reads the payloads that it has to rewrite."""
+        self._message, self._rest = b"", []
         if not self.outcomes:
             return b""
         plain = [one for one in self.outcomes if is_plain(one) and one.job.id not in self._apart]
-        rest = self.outcomes
         moves: list[Move] = []
         if len(plain) < len(self.outcomes):
             chosen = set(map(_id, plain))
-            rest = [one for one in self.outcomes if one.job.id not in chosen]
-            moves = self._moves(link, epoch, rest)
-        else:
-            rest = []
+            self._rest = [one for one in self.outcomes if one.job.id not in chosen]
+            moves = self._moves(link, epoch, self._rest)
         day = time.strftime("%Y-%m-%d", time.gmtime(now))
-        ran = [one for one in rest if one.attempt > one.job.attempt]
+        ran = [one for one in self._rest if one.attempt > one.job.attempt]
         failed = sum(one.error is not None for one in ran)
-        return pack((*_plain(plain), moves, len(plain) + len(ran), failed, day))
+        self._message = pack((*_plain(plain), moves, len(plain) + len(ran), failed, day))
+        return self._message
+
+    def sent(self) -> Sent:
+        """Return what the last message carried, to be kept for a while."""
+        rest = set(map(_id, self._rest))
+        others = [one for one in self.outcomes if one.keep <= 0 or one.job.id in rest]
+        return Sent(self._message, others)
 
     def _moves(self, link: Link, epoch: str, rest: list[Outcome]) -> list[Move]:
         keys = [f"turnout:lease:{epoch}:{one.job.fence}" for one in rest]
@@ -101,20 +109,22 @@ def _id(outcome: Outcome) -> JobId:
 
 def _plain(plain: list[Outcome]) -> tuple[Any, ...]:
     leases: dict[int, list[JobId]] = defaultdict(list)
+    groups: dict[tuple[str, float], list[Outcome]] = defaultdict(list)
+    for one in plain:
+        job = one.job
+        leases[job.fence].append(job.id)
+        groups[job.queue, one.keep].append(one)
     counts: Counter[str] = Counter()
     kept: Counter[str] = Counter()
-    groups: dict[tuple[str, float], list[Outcome]] = defaultdict(list)
     forgotten: list[JobId] = []
-    for one in plain:
-        leases[one.job.fence].append(one.job.id)
-        queue = one.job.queue
-        counts[queue] += 1
-        if one.keep > 0:
-            groups[queue, one.keep].append(one)
-            kept[queue] += 1
+    traces = []
+    for (queue, keep), group in groups.items():
+        counts[queue] += len(group)
+        if keep > 0:
+            kept[queue] += len(group)
+            traces.append(_trace(queue, keep, group))
         else:
-            forgotten.append(one.job.id)
-    traces = [_trace(queue, keep, group) for (queue, keep), group in groups.items()]
+            forgotten += map(_id, group)
     return (
         [(str(fence), ids) for fence, ids in leases.items()],
         traces,
@@ -124,25 +134,10 @@ def _plain(plain: list[Outcome]) -> tuple[Any, ...]:
 
 
 def _trace(queue: str, keep: float, batch: list[Outcome]) -> tuple[Any, ...]:
-    ids = [one.job.id for one in batch]
-    until = min([one.finished_at for one in batch]) + keep
-    body = encode([_trace_entry(one) for one in batch]).decode()
-    return queue, until, len(batch), min(ids), max(ids), body, keep
-
-
-def _trace_entry(outcome: Outcome) -> tuple[Any, ...]:
-    job = outcome.job
-    return (
-        job.id,
-        job.task,
-        outcome.attempt,
-        job.crashes,
-        job.enqueued_at,
-        job.run_at,
-        job.priority,
-        outcome.started_at,
-        outcome.finished_at,
-    )
+    entries = [entry_of(one) for one in batch]
+    ids = [entry[0] for entry in entries]
+    until = min([entry[8] for entry in entries]) + keep
+    return queue, until, len(batch), min(ids), max(ids), encode(entries).decode(), keep
 
 
 def converse(

@@ -156,6 +156,15 @@ local function promote(now, most)
   return moved
 end
 
+-- ---- lanes: `mail~acme` is a lane of the queue `mail`, and paused with it
+
+local function is_lane(queue) return string.find(queue, '~', 1, true) ~= nil end
+local function base_of(queue) return (string.gsub(queue, '~.*', '')) end
+local function is_paused(queue)
+  return call('SISMEMBER', 'paused', queue) == 1
+    or is_lane(queue) and call('SISMEMBER', 'paused', base_of(queue)) == 1
+end
+
 -- ---- who sleeps: turnout:asleep is a hash epoch -> its queues, each with a comma on both sides
 
 local function ring(queue, most)
@@ -163,7 +172,8 @@ local function ring(queue, most)
   local sleepers = call('HGETALL', K .. 'asleep')
   for i = 1, #sleepers, 2 do
     local queues = sleepers[i + 1]
-    if queue == nil or string.find(queues, ',*,', 1, true) or string.find(queues, ',' .. queue .. ',', 1, true) then
+    if queue == nil or string.find(queues, ',*,', 1, true) or string.find(queues, ',' .. queue .. ',', 1, true)
+      or string.find(queues, ',' .. base_of(queue) .. ',', 1, true) then
       call('HDEL', K .. 'asleep', sleepers[i])
       call('PUBLISH', K .. 'bell:' .. sleepers[i], '1')
       most = most - 1

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from turnout.job import JobId, State
+from turnout.job import SUCCEEDED, JobId, State
 from turnout.store.redis.own import End, Own, decode_trail
 from turnout.store.redis.payload import failure_members, rewritten
 
@@ -103,7 +103,7 @@ def is_plain(outcome: Outcome) -> bool:
     """Tell whether a success has nothing to tell but that it happened."""
     job: LeasedJob = outcome.job
     return (
-        outcome.state is State.SUCCEEDED
+        outcome.state is SUCCEEDED
         and outcome.result is None
         and outcome.reason is None
         and job.trail is None

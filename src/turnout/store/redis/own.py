@@ -15,7 +15,7 @@ _MILLISECONDS = 100_000_000_000  # Sidekiq 8 writes integers of milliseconds, ot
 _NO_TIME = 0.0  # this very object: msgspec omits a float that is the default, not one equal to it
 
 
-class End(msgspec.Struct, array_like=True, frozen=True):
+class End(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """How a job ended."""
 
     state: State
@@ -28,7 +28,7 @@ class End(msgspec.Struct, array_like=True, frozen=True):
     keep_until: float | None = None
 
 
-class Own(msgspec.Struct, omit_defaults=True, kw_only=True):
+class Own(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
     """Our part of a payload.
 
     In a job of ours it has `run_at` and `queue`, always. In another program's it is there only once

@@ -26,7 +26,7 @@ from turnout.store.redis.own import Own, decode_trail, encode, seconds, without_
 from turnout.terms import Terms
 
 
-class Payload(msgspec.Struct, kw_only=True):
+class Payload(msgspec.Struct, kw_only=True, gc=False):
     """The members that we read of every job."""
 
     jid: str

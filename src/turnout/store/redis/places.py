@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 PAGE = 1_000
 _FEW = 100  # ids that one script looks for
+_FAR = 50  # batches of successes that one command reads, far from the id looked for
 _BATCHES = 8  # of successes, each of up to some hundreds, that one command reads
 _UUID = 36  # characters; Sidekiq's own ids have 24
 unpack = msgspec.msgpack.decode
@@ -214,8 +215,31 @@ def by_ids(link: Link, ids: Sequence[JobId]) -> Iterator[Seen]:
             known.discard(missing_id)
             yield from _located(link, missing_id, parts[at + 1 : at + 5])
         missing |= known
+    for seen in _far_traced(link, missing):
+        missing.discard(seen.record.id)
+        yield seen
     if missing:
         yield from (seen for seen in everywhere(link) if seen.record.id in missing)
+
+
+def _far_traced(link: Link, ids: Iterable[JobId]) -> Iterator[Seen]:
+    """Yield plain successes whose batch has a name far above their own ids.
+
+    A job that waited for long is settled beside one that was enqueued just now, and thousands of
+    batches may lie between the two ids: more than one script should look through.
+    """
+    left = {one: one.encode() for one in ids if len(one) == _UUID}
+    since = f"[{min(left, default='')}"
+    while left and (
+        names := link.run("ZRANGEBYLEX", "turnout:trace:line", since, "+", "LIMIT", 0, _FAR)
+    ):
+        numbers = [name.rpartition(b"|")[2] for name in names]
+        for n, text in zip(numbers, link.run("HMGET", "turnout:trace", *numbers), strict=True):
+            for job_id in [one for one, raw in left.items() if raw in (text or b"")]:
+                del left[job_id]
+                trace = trace_of(n.decode(), text)
+                yield from (seen for seen in in_trace(trace) if seen.record.id == job_id)
+        since = f"({names[-1].decode()}"
 
 
 def _located(link: Link, job_id: JobId, found: Sequence[bytes]) -> Iterator[Seen]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from turnout.job import JobId, Retention, State
-from turnout.store.redis import scripts
+from turnout.store.redis import measuring, scripts
 from turnout.store.redis.change import retrace
 from turnout.store.redis.enqueue import pack
 from turnout.store.redis.payload import read
@@ -24,7 +24,7 @@ _STEP = 100
 
 def prune(link: Link, retention: Retention, limit: int, now: float) -> int:
     """Delete what is past its time, then what is over its queue's count."""
-    names = sorted(name.decode() for name in link.run("SMEMBERS", "queues"))
+    names = sorted(_stirred(link, retention, now))
     gone = 0
     for queue in names:
         gone += _fade(link, queue, limit - gone, now)
@@ -38,7 +38,36 @@ def prune(link: Link, retention: Retention, limit: int, now: float) -> int:
             gone += _cap_ended(link, (state, queue), now - age, most, limit - gone)
     gone += _cap_dead(link, retention, limit - gone, now)
     link.script(scripts.SWEEP, repr(now), max(min(limit, 1_000), 0))
+    measuring.prune(link, now)
     return gone
+
+
+def _stirred(link: Link, retention: Retention, now: float) -> Iterator[str]:
+    """Find the queues with something past its time or over its count, hundreds a trip."""
+    queues = [name.decode() for name in link.run("SMEMBERS", "queues")]
+    before, most = f"({now - retention.ended_age!r}", retention.ended_count
+    for start in range(0, len(queues), 500):
+        part = queues[start : start + 500]
+        asked = [question for queue in part for question in _questions(queue, now, before)]
+        answers = map(int, (answer or 0 for answer in link.several(*asked)))
+        for queue, numbers in zip(part, zip(*[answers] * 7, strict=True), strict=True):
+            faded, plain, told, late, late_too, *counts = numbers
+            is_over = plain + told > retention.succeeded_count or max(counts) > most
+            if faded or late or late_too or is_over:
+                yield queue
+
+
+def _questions(queue: str, now: float, before: str) -> list[tuple[str, ...]]:
+    ended = "turnout:ended:"
+    return [
+        ("ZCOUNT", f"turnout:trace:fade:{queue}", "-inf", f"({now!r}"),
+        ("HGET", "turnout:tally:succeeded", queue),
+        ("ZCARD", f"{ended}succeeded:{queue}"),
+        ("ZCOUNT", f"{ended}discarded:{queue}", "-inf", before),
+        ("ZCOUNT", f"{ended}cancelled:{queue}", "-inf", before),
+        ("ZCARD", f"{ended}discarded:{queue}"),
+        ("ZCARD", f"{ended}cancelled:{queue}"),
+    ]
 
 
 def _fade(link: Link, queue: str, limit: int, now: float) -> int:

@@ -7,12 +7,17 @@ local epoch, names = ARGV[1], ARGV[2]
 local now = tonumber(clock(''))
 
 local function is_ready(queue)
-  return call('SISMEMBER', 'paused', queue) == 0
+  return not is_paused(queue)
     and (call('EXISTS', 'queue:' .. queue) == 1 or call('EXISTS', K .. 'ready:' .. queue) == 1)
 end
 
 local queues = {}
-if string.find(names, ',*,', 1, true) then queues = call('SMEMBERS', K .. 'queues') end
+local every = string.find(names, ',*,', 1, true)
+for _, queue in ipairs(call('SMEMBERS', K .. 'queues')) do
+  if every or is_lane(queue) and string.find(names, ',' .. base_of(queue) .. ',', 1, true) then
+    queues[#queues + 1] = queue
+  end
+end
 for queue in string.gmatch(names, '[^,]+') do
   if queue ~= '*' then queues[#queues + 1] = queue end
 end

@@ -38,12 +38,13 @@ from turnout.job import (
 )
 from turnout.store.batch import check_batch
 from turnout.store.bell import Ordered
+from turnout.store.marking import checked
 from turnout.store.recent import Recent
-from turnout.store.redis import checks, scripts, upkeep
+from turnout.store.redis import checks, marking, measuring, scripts, upkeep
 from turnout.store.redis.bell import POLL, Bell, ring_for_orders
 from turnout.store.redis.change import change
 from turnout.store.redis.connection import Connections, Link
-from turnout.store.redis.count import count
+from turnout.store.redis.count import count, ready
 from turnout.store.redis.enqueue import enqueue_message, pack, read_ids
 from turnout.store.redis.exchange import Batch, converse
 from turnout.store.redis.foreign import pushed
@@ -56,11 +57,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from turnout.crash import Evidence
+    from turnout.limits.marks import Mark, Marked
+    from turnout.metrics import Measured
 
 _NO_TRANSACTIONS = (
-    "Redis has no transactions to share with your database: enqueue after your commit (leave the "
-    "`within` block, then enqueue), or keep these jobs in a store that lives in the application's "
-    "database: sqlite: or postgresql:"
+    "Redis has no transactions to share with your database: give Turnout(...) outbox= and the URL "
+    "of that database, enqueue after your commit (leave the `within` block, then enqueue), or keep "
+    "these jobs in a store that lives there: sqlite:, postgresql:, mysql:"
 )
 
 
@@ -180,15 +183,18 @@ class RedisStore(Ordered[Bell]):
         again = self._recent.doubtful(epoch)
         if again:
             converse(link, epoch, Batch(again), None, (0, now))
-        fence = (self._in_doubt.pop(epoch, 0) or _new_fence()) if want is not None else 0
+        fence = (self._in_doubt.get(epoch, 0) or _new_fence()) if want is not None else 0
+        batch = Batch(outcomes)
         try:
-            answer = converse(link, epoch, Batch(outcomes), want, (fence, now))
+            answer = converse(link, epoch, batch, want, (fence, now))
         except BaseException:
             if want is not None:
                 self._in_doubt[epoch] = fence
             raise
+        if answer.leased:  # until then what was in doubt may still be on its way to the server
+            self._in_doubt.pop(epoch, 0)
         if outcomes:
-            self._recent.keep(epoch, outcomes)
+            self._recent.keep(epoch, batch.sent())
             self._metrics.add(outcomes)
         return answer
 
@@ -282,6 +288,11 @@ class RedisStore(Ordered[Bell]):
         with self._lend() as link:
             return count(link, now)
 
+    def ready(self) -> dict[str, int]:
+        """Return how many jobs of each queue can be leased now; the paused are left out."""
+        with self._lend() as link:
+            return ready(link)
+
     def change(
         self, where: JobFilter, action: Action, *, limit: int = 1_000, now: float | None = None
     ) -> int:
@@ -311,6 +322,29 @@ class RedisStore(Ordered[Bell]):
         """Delete old records."""
         with self._lend() as link:
             return prune(link, retention, limit, _clock(link, now))
+
+    def mark(self, marks: Sequence[Mark], *, now: float | None = None) -> list[Marked]:
+        """Let owners hold limit keys."""
+        asked = checked(marks)
+        with self._lend() as link:
+            return marking.mark(link, asked, _at(now)) if asked else []
+
+    def unmark(self, marks: Sequence[tuple[str, str]]) -> int:
+        """Drop marks."""
+        with self._lend() as link:
+            return marking.unmark(link, marks) if marks else 0
+
+    def record_metrics(
+        self, source: str, number: int, rows: Sequence[Measured], *, now: float | None = None
+    ) -> None:
+        """Add rows to what is kept, once."""
+        with self._lend() as link:
+            measuring.record(link, source, number, rows, _clock(link, now))
+
+    def metrics(self, step: int, *, since: float = 0.0, task: str | None = None) -> list[Measured]:
+        """Return the kept rows of a step of time."""
+        with self._lend() as link:
+            return measuring.read(link, step, since, task)
 
 
 def _new_fence() -> int:

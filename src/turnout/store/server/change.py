@@ -7,60 +7,32 @@ job was seen, and a job that has moved on since counts as unchanged.
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from turnout.job import Action, JobFilter, JobId, JobRecord, State, Trail
+from turnout.store.changing import change_in_pages, each
 from turnout.store.server.turn import Turn, decode_trail, encode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from collections.abc import Set as AbstractSet
 
-    Find = Callable[..., list[JobRecord]]
+    from turnout.store.changing import Act
 
-_REVIVABLE = {State.DEAD, State.DISCARDED, State.CANCELLED}
-_PAGE = 500
+    Find = Callable[..., list[JobRecord]]
 
 
 def change(turn: Turn, find: Find, where: JobFilter, action: Action, limit: int) -> int:
     """Act on matching jobs until `limit` of them changed; return how many did."""
-    act: Callable[[Turn, list[JobRecord]], int] = {
-        "retry": _each(_retry),
-        "cancel": _each(_cancel),
-        "delete": _delete,
-    }[action]
-    changed = 0
-    for page in _pages(turn, find, where, action):
-        done = 0
-        while done < len(page) and changed < limit:
-            part = page[done : done + limit - changed]
-            changed += act(turn, part)
-            done += len(part)
-        if changed >= limit:
-            break
-    return changed
-
-
-def _each(act: Callable[[Turn, JobRecord], bool]) -> Callable[[Turn, list[JobRecord]], int]:
-    return lambda turn, records: sum(act(turn, record) for record in records)
-
-
-def _pages(turn: Turn, find: Find, where: JobFilter, action: Action) -> Iterator[list[JobRecord]]:
-    possible = {
-        "retry": {State.QUEUED, *_REVIVABLE},
-        "cancel": {State.QUEUED, State.RUNNING},
-        "delete": set(State) - {State.RUNNING},
-    }[action]
-    states = possible & set(where.states) if where.states else possible
-    if not states:
-        return
-    narrowed = msgspec.structs.replace(where, states=tuple(sorted(states)))
-    after: JobId | None = None
-    while page := find(turn, narrowed, limit=_PAGE, after=after):
-        yield page
-        after = page[-1].id
+    acts: dict[Action, Act] = {
+        "retry": each(partial(_retry, turn)),
+        "cancel": each(partial(_cancel, turn)),
+        "delete": partial(_delete, turn),
+    }
+    return change_in_pages(partial(find, turn), acts, where, action, limit)
 
 
 def _retry(turn: Turn, record: JobRecord) -> bool:
@@ -116,17 +88,14 @@ def _delete(turn: Turn, records: list[JobRecord]) -> int:
     counts = Counter((ended[job_id].queue, ended[job_id].state) for job_id in gone)
     for (queue, state), n in counts.items():
         turn.add(queue, state.value, -n)
-    return len(gone) + sum(_delete_queued(turn, record) for record in queued)
+    return len(gone) + (_delete_queued(turn, queued) if queued else 0)
 
 
-def _delete_queued(turn: Turn, record: JobRecord) -> bool:
-    places = turn.rows("drop_queued", record.id, record.id)
-    for (place,) in places:
-        turn.add(record.queue, place, -1)
-        turn.unique_free(record.unique_key, record.id)
-        turn.do("drop_progress", record.id)
-        turn.do("drop_cancel", record.id)
-    return bool(places)
+def _delete_queued(turn: Turn, records: list[JobRecord]) -> int:
+    places = turn.drop_queued(records)
+    for queue, place, n in places:
+        turn.add(queue, place, -n)
+    return sum(n for _, _, n in places)
 
 
 def _forget_traced(turn: Turn, ids: AbstractSet[JobId]) -> list[JobId]:

@@ -16,6 +16,8 @@ from turnout.job import JobId, Trail
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from turnout.job import JobRecord
+
 RATE_SECONDS = 10
 
 encode = msgspec.json.encode
@@ -41,6 +43,14 @@ class Turn(ABC):
     def select(self, sql: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
         """Run a statement built at run time, over tables called `turnout.NAME`."""
 
+    @abstractmethod
+    def drop_queued(self, records: Sequence[JobRecord]) -> list[tuple[str, str, int]]:
+        """Delete those still queued and what is kept beside them; queue, place, how many went."""
+
+    def lock_stripes(self, stripes: Sequence[int]) -> None:
+        """Lock some of the stripes that keys of marks belong to, in order, until the end."""
+        self.rows("mark_lock", stripes)
+
     @staticmethod
     def ids_read(stored: Any) -> list[JobId]:
         """Return the ids of a lease as they are stored."""
@@ -60,3 +70,12 @@ class Turn(ABC):
         """Give up the key that a job held, unless it is held for a time."""
         if key is not None:
             self.do("free_unique", key, job_id)
+
+
+def side_rows(turn: Turn, ids: list[JobId]) -> dict[JobId, dict[str, Any]]:
+    """Return what is kept beside jobs that have not ended, as fields of their records."""
+    found: dict[JobId, dict[str, Any]] = {}
+    for job_id, progress in turn.rows("side_rows", ids) if ids else ():
+        field = ("cancel_requested", True) if progress is None else ("progress", progress)
+        found.setdefault(job_id, {}).update([field])
+    return found

@@ -24,7 +24,9 @@ from turnout.job import (
 )
 from turnout.store.orders import orders_in, with_order
 from turnout.store.server.change import trim_trace
+from turnout.store.server.measuring import prune_metrics
 from turnout.store.server.turn import RATE_SECONDS, Turn, decode_trail, encode
+from turnout.store.trace import ended_rules, overdue
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -170,17 +172,16 @@ def _with_entry(trail: str | None, entry: AttemptRecord) -> str:
 def prune(turn: Turn, retention: Retention, limit: int) -> int:
     """Delete what is past its time, then what is over its queue's count."""
     gone = _prune_successes(turn, limit)
-    queues = {row[0] for row in turn.rows("tallies")}
-    for queue in sorted(queues):
-        gone += _cap_successes(turn, queue, retention.succeeded_count, limit - gone)
-        for state, age, count in (
-            (State.DEAD, retention.dead_age, retention.dead_count),
-            (State.DISCARDED, retention.ended_age, retention.ended_count),
-            (State.CANCELLED, retention.ended_age, retention.ended_count),
-        ):
-            gone += _prune_ended(turn, queue, state, turn.now - age, count, limit - gone)
+    ended = ended_rules(retention)
+    for queue, what, n in turn.rows("tallies"):  # once: there may be thousands of queues
+        if what == State.SUCCEEDED.value:
+            gone += _cap_successes(turn, queue, n - retention.succeeded_count, limit - gone)
+        elif what in ended and n > 0:
+            gone += _prune_ended(turn, (queue, State(what)), n, ended[what], limit - gone)
     turn.do("prune_unique", turn.now, max(limit, 0))
+    turn.do("prune_marks", turn.now, max(limit, 0))
     turn.do("prune_rate", int(turn.now // RATE_SECONDS) - 60)
+    prune_metrics(turn, max(limit, 0))
     return gone
 
 
@@ -189,10 +190,10 @@ def _prune_successes(turn: Turn, limit: int) -> int:
     for (n,) in turn.rows("overdue_traces", turn.now, 1000):
         if gone >= limit:
             return gone
-        [(queue, keep, _body)] = turn.rows("trace_row", n)
-        went = trim_trace(turn, n, lambda entry, keep=keep: entry[8] + keep >= turn.now)  # type: ignore[misc]
-        turn.add(queue, State.SUCCEEDED.value, -went)
-        gone += went
+        for queue, keep, _body in turn.rows("trace_row", n):  # none: another worker was first
+            went = trim_trace(turn, n, overdue(turn.now, keep, limit - gone))
+            turn.add(queue, State.SUCCEEDED.value, -went)
+            gone += went
     rows = turn.rows("overdue_successes", turn.now, max(limit - gone, 0))
     return gone + _drop(turn, State.SUCCEEDED, rows)
 
@@ -204,13 +205,8 @@ def _drop(turn: Turn, state: State, rows: Iterable[tuple[JobId, str]]) -> int:
     return len(gone)
 
 
-def _kept(turn: Turn, queue: str, state: State) -> int:
-    counts = {(row[0], row[1]): row[2] for row in turn.rows("tallies")}
-    return int(counts.get((queue, state.value), 0))
-
-
-def _cap_successes(turn: Turn, queue: str, most: int, limit: int) -> int:
-    excess = min(_kept(turn, queue, State.SUCCEEDED) - most, limit)
+def _cap_successes(turn: Turn, queue: str, excess: int, limit: int) -> int:
+    excess = min(excess, limit)
     gone = 0
     if excess <= 0:
         return 0
@@ -232,12 +228,15 @@ def _trim_oldest(turn: Turn, n: int, count: int) -> int:
     return trim_trace(turn, n, lambda entry: entry[0] not in going)
 
 
-def _prune_ended(turn: Turn, queue: str, state: State, before: float, most: int, limit: int) -> int:
+def _prune_ended(
+    turn: Turn, place: tuple[str, State], kept: int, rule: tuple[float, int], limit: int
+) -> int:
+    (queue, state), (age, most) = place, rule
     if limit <= 0:
         return 0
-    rows = turn.rows("overdue_ended", queue, state.value, before, limit)
+    rows = turn.rows("overdue_ended", queue, state.value, turn.now - age, limit)
     gone = _drop(turn, state, rows)
-    excess = min(_kept(turn, queue, state) - most, limit - gone)
+    excess = min(kept - gone - most, limit - gone)
     if excess > 0:
         rows = turn.rows("oldest_ended", queue, state.value, excess)
         gone += _drop(turn, state, rows)

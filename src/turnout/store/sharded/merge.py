@@ -8,7 +8,7 @@ from itertools import islice
 
 from msgspec.structs import replace
 
-from turnout.job import JobRecord, QueueStats, State, StoreInfo, WorkerInfo
+from turnout.job import JobRecord, State, StoreInfo, WorkerInfo
 from turnout.store.sharded.session import base
 
 _SURVIVES = ("nothing", "a killed process", "a power cut")
@@ -38,27 +38,6 @@ def _once(records: Iterable[JobRecord]) -> Iterator[JobRecord]:
 
 def _further(record: JobRecord) -> int:
     return 2 if record.state.is_final else int(record.state is State.RUNNING)
-
-
-def merged_counts(counts: Iterable[Iterable[QueueStats]]) -> list[QueueStats]:
-    """Return every queue's sums, by name; one that is paused anywhere is shown as paused."""
-    sums: dict[str, QueueStats] = {}
-    for stats in (each for some in counts for each in some):
-        known = sums.get(stats.queue)
-        sums[stats.queue] = stats if known is None else _sum(known, stats)
-    return [sums[name] for name in sorted(sums)]
-
-
-def _sum(one: QueueStats, other: QueueStats) -> QueueStats:
-    oldest = [at for at in (one.oldest_at, other.oldest_at) if at is not None]
-    added = ("ready", "scheduled", "running", "succeeded", "dead", "discarded", "cancelled")
-    return replace(
-        one,
-        paused=one.paused or other.paused,
-        foreign=one.foreign and other.foreign,
-        oldest_at=min(oldest, default=None),
-        **{name: getattr(one, name) + getattr(other, name) for name in (*added, "per_minute")},
-    )
 
 
 def merged_workers(lists: Iterable[Iterable[WorkerInfo]]) -> list[WorkerInfo]:

@@ -25,7 +25,9 @@ from __future__ import annotations
 
 import os
 import weakref
+from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import NoReturn, TypeVar
 
 from msgspec.structs import replace
@@ -50,13 +52,19 @@ from turnout.job import (
     Want,
     WorkerInfo,
 )
+from turnout.limits.marks import Mark, Marked
+from turnout.metrics import Measured, check_rows
+from turnout.queues import added_up
 from turnout.store.batch import check_batch
+from turnout.store.marking import checked
+from turnout.store.measuring import check_step
+from turnout.store.patience import left
 from turnout.store.protocol import HearsOrders, Store
-from turnout.store.sharded import describe, upkeep
+from turnout.store.sharded import describe, marking, measuring, upkeep
 from turnout.store.sharded.door import Door
 from turnout.store.sharded.enqueue import Placement
 from turnout.store.sharded.exchange import Trip
-from turnout.store.sharded.merge import merged_counts, merged_records, merged_workers
+from turnout.store.sharded.merge import merged_records, merged_workers
 from turnout.store.sharded.session import Session
 from turnout.store.sharded.shards import Shard, Shards
 from turnout.store.sharded.url import part_urls
@@ -79,6 +87,7 @@ class ShardedStore:
         self._shards = Shards(url, self._watch.rouse)
         self._sessions: dict[str, Session] = {}
         self._doors: dict[str, Door] = {}
+        self._homes = measuring.Homes()
         self._ttl = 0.0  # of the last heartbeat
         _all_stores.add(self)
 
@@ -140,13 +149,13 @@ class ShardedStore:
 
     def _each(self, verb: Callable[[Store], T]) -> tuple[list[T], list[StoreError]]:
         """Call every shard; return the answers, and the errors of those that gave none."""
-        answers: list[T] = []
-        errors: list[StoreError] = []
+        answers, errors = list[T](), list[StoreError]()
         for shard in self._shards.view().shards:
             try:
                 answers.append(shard.call(verb))
             except StoreError as error:
                 errors.append(error)
+                left()  # when the time is up, what the other shards said is no answer
         if not answers:
             raise StoreUnavailable("; ".join(map(str, errors)))
         return answers, errors
@@ -282,7 +291,14 @@ class ShardedStore:
 
     def count(self, *, now: float | None = None) -> list[QueueStats]:
         """Return the sums over every shard that answers."""
-        return merged_counts(self._each(lambda store: store.count(now=now))[0])
+        return added_up(chain.from_iterable(self._each(lambda store: store.count(now=now))[0]))
+
+    def ready(self) -> dict[str, int]:
+        """Return how many jobs of each queue can be leased now; the paused are left out."""
+        found: Counter[str] = Counter()
+        for one in self._each(lambda store: store.ready())[0]:
+            found.update(one)
+        return dict(found)
 
     def change(
         self, where: JobFilter, action: Action, *, limit: int = 1_000, now: float | None = None
@@ -339,6 +355,32 @@ class ShardedStore:
 
         self._each(prune)
         return gone
+
+    def mark(self, marks: Sequence[Mark], *, now: float | None = None) -> list[Marked]:
+        """Let owners hold limit keys, each on the shard of its key; see marking.py."""
+        return marking.mark(self._shards.view(), checked(marks), now)
+
+    def unmark(self, marks: Sequence[tuple[str, str]]) -> int:
+        """Drop marks."""
+        return marking.unmark(self._shards.view(), marks)
+
+    def record_metrics(
+        self, source: str, number: int, rows: Sequence[Measured], *, now: float | None = None
+    ) -> None:
+        """Add rows to what is kept, once, on the shard of their source; see measuring.py."""
+        check_rows(rows)
+        shard = self._homes.of(source, self._shards.view().shards)
+        shard.call(
+            lambda store: measuring.keeper(store).record_metrics(source, number, rows, now=now)
+        )
+
+    def metrics(self, step: int, *, since: float = 0.0, task: str | None = None) -> list[Measured]:
+        """Return the sums over every shard that answers."""
+        check_step(step)
+        lists, _ = self._each(
+            lambda store: measuring.keeper(store).metrics(step, since=since, task=task)
+        )
+        return measuring.merged(lists)
 
 
 def _is_plain(where: JobFilter, after: JobId | None) -> bool:

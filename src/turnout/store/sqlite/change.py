@@ -6,50 +6,32 @@ acting.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from turnout.job import Action, JobFilter, JobId, JobRecord, State, Trail
+from turnout.store.changing import change_in_pages, each
 from turnout.store.sqlite.base import Ending, Q, Turn, decode_trail, encode
 from turnout.store.sqlite.records import find
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+    from collections.abc import Set as AbstractSet
 
-_REVIVABLE = {State.DEAD, State.DISCARDED, State.CANCELLED}
-_PAGE = 500
+    from turnout.store.changing import Act
 
 
 def change(turn: Turn, where: JobFilter, action: Action, limit: int) -> int:
     """Act on matching jobs until `limit` of them changed; return how many did."""
-    act: Callable[[Turn, JobRecord], bool] = {
-        "retry": _retry,
-        "cancel": _cancel,
-        "delete": _delete,
-    }[action]
-    changed = 0
-    for record in _candidates(turn, where, action):
-        if changed >= limit:
-            break
-        changed += act(turn, record)
-    return changed
-
-
-def _candidates(turn: Turn, where: JobFilter, action: Action) -> Iterator[JobRecord]:
-    possible = {
-        "retry": {State.QUEUED, *_REVIVABLE},
-        "cancel": {State.QUEUED, State.RUNNING},
-        "delete": set(State) - {State.RUNNING},
-    }[action]
-    states = possible & set(where.states) if where.states else possible
-    if not states:
-        return
-    narrowed = msgspec.structs.replace(where, states=tuple(sorted(states)))
-    after: JobId | None = None
-    while page := find(turn.execute, narrowed, limit=_PAGE, after=after, now=turn.now):
-        yield from page
-        after = page[-1].id
+    acts: dict[Action, Act] = {
+        "retry": each(partial(_retry, turn)),
+        "cancel": each(partial(_cancel, turn)),
+        "delete": partial(_delete, turn),
+    }
+    look = partial(find, turn.execute, now=turn.now)
+    return change_in_pages(look, acts, where, action, limit)
 
 
 def _retry(turn: Turn, record: JobRecord) -> bool:
@@ -118,23 +100,32 @@ def _free(turn: Turn, record: JobRecord) -> None:
         turn.execute(Q["free_unique"], (record.unique_key, record.id))
 
 
-def _delete(turn: Turn, record: JobRecord) -> bool:
-    if record.state is State.QUEUED:
-        _unplace(turn, record)
-        _free(turn, record)
-        for query in ("drop_job", "drop_progress", "drop_cancel"):
-            turn.execute(Q[query], (record.id,))
-        return True
-    if not turn.execute(Q["drop_final"], (record.id,)).rowcount:
-        _forget_traced(turn, record.id)
-    turn.add(record.queue, record.state, -1)
-    return True
+def _delete(turn: Turn, records: list[JobRecord]) -> int:
+    """Delete; a trace row that holds many of these is rewritten once."""
+    traced: set[JobId] = set()
+    for record in records:
+        if record.state is State.QUEUED:
+            _delete_queued(turn, record)
+            continue
+        if not turn.execute(Q["drop_final"], (record.id,)).rowcount:
+            traced.add(record.id)
+        turn.add(record.queue, record.state, -1)
+    if traced:
+        _forget_traced(turn, traced)
+    return len(records)
 
 
-def _forget_traced(turn: Turn, job_id: JobId) -> None:
-    for n, body in turn.execute(Q["traced_between"], (job_id, job_id)).fetchall():
-        if any(entry[0] == job_id for entry in msgspec.json.decode(body)):
-            trim_trace(turn, n, lambda entry: entry[0] != job_id)
+def _delete_queued(turn: Turn, record: JobRecord) -> None:
+    _unplace(turn, record)
+    _free(turn, record)
+    for query in ("drop_job", "drop_progress", "drop_cancel"):
+        turn.execute(Q[query], (record.id,))
+
+
+def _forget_traced(turn: Turn, ids: AbstractSet[JobId]) -> None:
+    for n, body in turn.execute(Q["traced_between"], (min(ids), max(ids))).fetchall():
+        if any(entry[0] in ids for entry in msgspec.json.decode(body)):
+            trim_trace(turn, n, lambda entry: entry[0] not in ids)
 
 
 def trim_trace(turn: Turn, n: int, keeps: Callable[[list[Any]], bool]) -> int:

@@ -16,8 +16,13 @@ if TYPE_CHECKING:
 
     Execute = Callable[..., Any]
 
-SCHEMA = resources.files("turnout.store.sqlite").joinpath("001_initial.sql").read_text("utf-8")
-VERSION = 1
+_FILES = resources.files("turnout.store.sqlite")
+MIGRATIONS = [
+    _FILES.joinpath(name).read_text("utf-8")
+    for name in ("001_initial.sql", "002_marks.sql", "003_metrics.sql")
+]
+SCHEMA = "\n".join(MIGRATIONS)
+VERSION = len(MIGRATIONS)
 _OLDEST = (3, 35, 0)
 _NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "fuse.sshfs", "glusterfs"}
 
@@ -134,8 +139,8 @@ def migrate(connection: sqlite3.Connection) -> None:
 
 def migrate_within(execute: Execute) -> None:
     """Bring the schema to VERSION in an open transaction, with which it stays or goes."""
-    if schema_version(execute) < VERSION:
-        for statement in _statements(SCHEMA):
+    for script in MIGRATIONS[schema_version(execute) :]:
+        for statement in _statements(script):
             execute(statement)
 
 

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, TypeVar
 from weakref import WeakSet
 
 from turnout.errors import StoreBusy, StoreError, StoreUnavailable
+from turnout.store import patience as bound
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,6 +38,7 @@ T = TypeVar("T")
 PATIENCE = 30.0  # seconds to wait for the write lock
 _SLEEP_FIRST, _SLEEP_MOST = 0.0002, 0.005
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+_STEPS = 10_000  # of SQLite's machine between two looks at the clock: well under 1 ms
 _SYNCHRONOUS = {"full": "FULL", "normal": "NORMAL"}
 
 
@@ -102,6 +104,7 @@ class Connections:
     @contextmanager
     def front(self) -> Iterator[Connection]:
         """Lend a connection whose commits survive a power cut."""
+        is_over = bound.timer()
         self._check_fork()
         file = self._file
         try:
@@ -109,11 +112,15 @@ class Connections:
         except IndexError:
             connection = self._open(self._modes[0])
             file = self._file
+        if is_over is not None:
+            connection.set_progress_handler(is_over, _STEPS)
         try:
             yield connection
         except sqlite3.Error as error:
             raise _translate(error, self.path) from error
         finally:
+            if is_over is not None:
+                connection.set_progress_handler(None, 0)
             if connection.in_transaction:
                 connection.rollback()
             if file == self._file:
@@ -204,6 +211,8 @@ def retried(work: Callable[[], T], patience: float = PATIENCE) -> T:
 
     Raises StoreBusy after `patience` seconds.
     """
+    seconds = bound.left()
+    patience = patience if seconds is None else min(patience, seconds)
     ceiling, deadline = _SLEEP_FIRST, time.monotonic() + patience
     while True:
         try:
@@ -264,6 +273,8 @@ def _translate(error: sqlite3.Error, path: Path) -> StoreError:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in _BUSY:
         return StoreBusy(f"{path} is locked by another program: {error}")
+    if code == sqlite3.SQLITE_INTERRUPT:
+        return StoreBusy(f"{path}: a statement was stopped; it may be tried again")
     advice = _ADVICE.get(code)
     if advice is None:
         return StoreError(f"{path}: {error}")

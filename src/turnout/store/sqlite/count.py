@@ -33,6 +33,11 @@ def count(execute: Callable[..., Any], now: float) -> list[QueueStats]:
     return found
 
 
+def ready_queues(execute: Callable[..., Any]) -> dict[str, int]:
+    """Return how many jobs of each queue can be leased now; the paused are left out."""
+    return dict(execute(Q["unpaused"]).fetchall())
+
+
 def _stats(
     execute: Callable[..., Any], queue: str, places: dict[str, int], due: tuple[int, float | None]
 ) -> QueueStats:

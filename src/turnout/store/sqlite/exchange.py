@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from msgspec.structs import replace
 
 from turnout.job import Exchanged, JobId, LeasedJob, Outcome, State, Want
+from turnout.lanes import base_of, is_lane
 from turnout.store.sqlite.base import Ending, Q, Turn, decode_ids, encode, ids_text
 from turnout.store.trace import is_plain, trace_entry
 
@@ -223,5 +224,12 @@ def expand(turn: Turn, queues: Sequence[tuple[str, int]]) -> list[tuple[str, int
         if queue != "*":
             found.append((queue, room))
             continue
-        found.extend((other, room) for other in turn.ready_queues() if other not in named)
-    return [(queue, room) for queue, room in found if queue not in paused]
+        others = (one for one in turn.ready_queues() if one not in named and not is_lane(one))
+        found.extend((other, room) for other in others)
+    if not paused:
+        return found
+    return [
+        (queue, room)
+        for queue, room in found
+        if queue not in paused and base_of(queue) not in paused
+    ]

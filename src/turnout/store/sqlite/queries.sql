@@ -134,6 +134,12 @@ DELETE FROM turnout_scheduled WHERE (run_at, id) <= (?, ?);
 -- name: paused
 SELECT queue FROM turnout_queue WHERE paused = 1;
 
+-- name: unpaused
+-- In one statement: a busy worker asks often, and each call waits for the threads that run jobs.
+SELECT t.queue, t.n FROM turnout_tally t WHERE t.what = 'ready' AND t.n > 0 AND NOT EXISTS (
+    SELECT 1 FROM turnout_queue q WHERE q.paused = 1
+        AND (q.queue = t.queue OR q.queue = substr(t.queue, 1, instr(t.queue, '~') - 1)));
+
 -- name: ready_queues
 SELECT queue, n FROM turnout_tally WHERE what = 'ready';
 
@@ -159,9 +165,6 @@ DELETE FROM turnout_unique WHERE until = 'start' AND id IN (SELECT value FROM js
 SELECT t.id, task, queue, args, priority, attempt, crashes, enqueued_at, run_at, expires_at, context,
     trail, CASE unique_until WHEN 'finish' THEN unique_key END, ?
 FROM json_each(?) AS j CROSS JOIN turnout_job AS t ON t.id = j.value;
-
--- name: is_ready
-SELECT 1 FROM turnout_ready WHERE queue = ? LIMIT 1;
 
 -- name: next_due
 SELECT run_at FROM turnout_scheduled ORDER BY run_at LIMIT 1;
@@ -313,3 +316,63 @@ DELETE FROM turnout_unique WHERE key IN (SELECT key FROM turnout_unique WHERE ex
 
 -- name: prune_rate
 DELETE FROM turnout_rate WHERE bucket < ?;
+
+-- ---------------------------------------------------------------- marks
+
+-- name: mark_expire
+DELETE FROM turnout_mark WHERE key = ? AND until <= ?;
+
+-- name: mark_totals
+SELECT count(*), max(until) FROM turnout_mark WHERE key = ?;
+
+-- name: mark_held
+SELECT until, value FROM turnout_mark WHERE key = ? AND owner = ?;
+
+-- name: mark_first
+SELECT until FROM turnout_mark WHERE key = ? ORDER BY until LIMIT ?;
+
+-- name: mark_put
+INSERT INTO turnout_mark (key, owner, until, value) VALUES (?, ?, ?, ?)
+ON CONFLICT (key, owner) DO UPDATE SET until = excluded.until, value = excluded.value;
+
+-- name: mark_drop
+DELETE FROM turnout_mark WHERE key = ? AND owner = ?;
+
+-- name: prune_marks
+DELETE FROM turnout_mark WHERE (key, owner) IN (
+    SELECT key, owner FROM turnout_mark WHERE until <= ? ORDER BY until LIMIT ?
+);
+
+-- ---------------------------------------------------------------- metrics
+
+-- name: metric_begin
+-- Changes nothing, and says so, where the number is known.
+INSERT INTO turnout_metric_source (source, number, seen) VALUES (?, ?, ?)
+ON CONFLICT (source) DO UPDATE SET number = excluded.number, seen = excluded.seen
+WHERE excluded.number > number;
+
+-- name: metric_read
+SELECT m.step, m.at, m.task, m.queue, m.body FROM json_each(?) AS s
+JOIN turnout_metric AS m
+ON m.step = json_extract(s.value, '$[0]') AND m.at = json_extract(s.value, '$[1]');
+
+-- name: metric_put
+INSERT INTO turnout_metric (step, at, task, queue, body)
+SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),
+    json_extract(value, '$[3]'), json_extract(value, '$[4]')
+FROM json_each(?) WHERE true
+ON CONFLICT (step, at, task, queue) DO UPDATE SET body = excluded.body;
+
+-- name: metrics
+SELECT at, task, queue, body FROM turnout_metric
+WHERE step = ? AND at >= ? AND (? IS NULL OR task = ?) ORDER BY at, task, queue;
+
+-- name: prune_metrics
+DELETE FROM turnout_metric WHERE (step, at, task, queue) IN (
+    SELECT step, at, task, queue FROM turnout_metric WHERE step = ? AND at < ? LIMIT ?
+);
+
+-- name: prune_sources
+DELETE FROM turnout_metric_source WHERE source IN (
+    SELECT source FROM turnout_metric_source WHERE seen < ? LIMIT ?
+);

@@ -12,7 +12,7 @@ import sqlite3
 import threading
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from turnout.job import (
     Action,
@@ -32,6 +32,7 @@ from turnout.job import (
     Want,
     WorkerInfo,
 )
+from turnout.lanes import base_of
 from turnout.store.batch import check_batch
 from turnout.store.bell import ORDER, POLL, WAKE, Bell, Ordered, ring
 from turnout.store.orders import read_workers
@@ -40,9 +41,10 @@ from turnout.store.sqlite.base import Q, Turn, decode_ids
 from turnout.store.sqlite.change import change
 from turnout.store.sqlite.checkpoint import Checkpointer
 from turnout.store.sqlite.connection import Connections, write
-from turnout.store.sqlite.count import count
+from turnout.store.sqlite.count import count, ready_queues
 from turnout.store.sqlite.enqueue import enqueue
-from turnout.store.sqlite.exchange import Lease, exchange, expand, read_leased
+from turnout.store.sqlite.exchange import Lease, exchange, read_leased
+from turnout.store.sqlite.measuring import KeepsSmallThings
 from turnout.store.sqlite.records import find
 from turnout.store.sqlite.upkeep import heartbeat, prune, reap
 from turnout.store.sqlite.upkeep import order as give_order
@@ -58,7 +60,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class SQLiteStore(Ordered[Bell]):
+class SQLiteStore(KeepsSmallThings, Ordered[Bell]):
     """Jobs in one SQLite file, shared by any number of processes of one machine."""
 
     def __init__(self, path: Path, *, synchronous: str = "full", worker: str = "normal") -> None:
@@ -313,8 +315,8 @@ class SQLiteStore(Ordered[Bell]):
             if version == self._seen:
                 return False
             self._seen = version
-            queues = expand(Turn(execute, 0.0), [(queue, 1) for queue in worker.queues])
-            return any(execute(Q["is_ready"], (queue,)).fetchone() for queue, _ in queues)
+            served, ready = set(worker.queues), ready_queues(execute)
+            return any("*" in served or {one, base_of(one)} & served for one in ready)
 
     def wake(self, worker: WorkerInfo) -> None:
         """End this worker's `wait` early."""
@@ -334,21 +336,26 @@ class SQLiteStore(Ordered[Bell]):
         now: float | None = None,
     ) -> list[JobRecord]:
         """List jobs from one consistent view of the file."""
-        self._prepare()
-        with self._connections.front() as connection:
-            connection.execute("BEGIN")
-            try:
-                return find(connection.execute, where, limit=limit, after=after, now=self._now(now))
-            finally:
-                connection.rollback()
+        at = self._now(now)
+        return self._look(lambda run: find(run, where, limit=limit, after=after, now=at))
 
     def count(self, *, now: float | None = None) -> list[QueueStats]:
         """Return the counters of every queue."""
+        return self._look(lambda run: count(run, self._now(now)))
+
+    def ready(self) -> dict[str, int]:
+        """Return how many jobs of each queue can be leased now; the paused are left out."""
+        self._prepare()
+        with self._connections.back() as connection:
+            return ready_queues(connection.execute)
+
+    def _look(self, verb: Callable[[Callable[..., Any]], T]) -> T:
+        """Run a verb that reads on one consistent view of the file."""
         self._prepare()
         with self._connections.front() as connection:
             connection.execute("BEGIN")
             try:
-                return count(connection.execute, self._now(now))
+                return verb(connection.execute)
             finally:
                 connection.rollback()
 

@@ -20,10 +20,13 @@ from turnout.job import (
     State,
     WorkerInfo,
 )
+from turnout.metrics import KEPT
 from turnout.store.orders import orders_in, with_order
 from turnout.store.sqlite.base import RATE_SECONDS, Ending, Q, Turn, decode_ids, encode, with_entry
 from turnout.store.sqlite.change import trim_trace
 from turnout.store.sqlite.exchange import keep_lease
+from turnout.store.sqlite.measuring import prune_metrics
+from turnout.store.trace import ended_rules, overdue
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -169,17 +172,17 @@ def _crashed(turn: Turn, job_id: JobId, death: Death) -> Reaped:
 def prune(turn: Turn, retention: Retention, limit: int) -> int:
     """Delete what is past its time, then what is over its queue's count."""
     gone = _prune_successes(turn, limit)
-    queues = {row[0] for row in turn.execute(Q["tallies"])}
-    for queue in sorted(queues):
-        gone += _cap_successes(turn, queue, retention.succeeded_count, limit - gone)
-        for state, age, count in (
-            (State.DEAD, retention.dead_age, retention.dead_count),
-            (State.DISCARDED, retention.ended_age, retention.ended_count),
-            (State.CANCELLED, retention.ended_age, retention.ended_count),
-        ):
-            gone += _prune_ended(turn, queue, state, turn.now - age, count, limit - gone)
+    ended = ended_rules(retention)
+    turn.flush_tallies()
+    for queue, what, n in turn.execute(Q["tallies"]).fetchall():
+        if what == State.SUCCEEDED:
+            gone += _cap_successes(turn, queue, n - retention.succeeded_count, limit - gone)
+        elif what in ended and n > 0:
+            gone += _prune_ended(turn, (queue, State(what)), n, ended[what], limit - gone)
     turn.execute(Q["prune_unique"], (turn.now, max(limit, 0)))
+    turn.execute(Q["prune_marks"], (turn.now, max(limit, 0)))
     turn.execute(Q["prune_rate"], (int(turn.now // RATE_SECONDS) - 60,))
+    prune_metrics(turn, KEPT.items(), max(limit, 0))
     return gone
 
 
@@ -190,7 +193,7 @@ def _prune_successes(turn: Turn, limit: int) -> int:
             return gone
         row = turn.execute(Q["trace_row"], (n,)).fetchone()
         queue, keep = row[1], row[3]
-        went = trim_trace(turn, n, lambda entry, keep=keep: entry[8] + keep >= turn.now)  # type: ignore[misc]
+        went = trim_trace(turn, n, overdue(turn.now, keep, limit - gone))
         turn.add(queue, State.SUCCEEDED, -went)
         gone += went
     rows = turn.execute(Q["overdue_successes"], (turn.now, limit - gone)).fetchall()
@@ -206,16 +209,8 @@ def _drop(turn: Turn, state: State, rows: Iterable[tuple[JobId, str]]) -> int:
     return gone
 
 
-def _kept(turn: Turn, queue: str, state: State) -> int:
-    turn.flush_tallies()
-    row = turn.execute(
-        "SELECT n FROM turnout_tally WHERE queue = ? AND what = ?", (queue, state)
-    ).fetchone()
-    return int(row[0]) if row else 0
-
-
-def _cap_successes(turn: Turn, queue: str, most: int, limit: int) -> int:
-    excess = min(_kept(turn, queue, State.SUCCEEDED) - most, limit)
+def _cap_successes(turn: Turn, queue: str, excess: int, limit: int) -> int:
+    excess = min(excess, limit)
     gone = 0
     if excess <= 0:
         return 0
@@ -237,12 +232,15 @@ def _trim_oldest(turn: Turn, n: int, count: int) -> int:
     return trim_trace(turn, n, lambda entry: entry[0] not in going)
 
 
-def _prune_ended(turn: Turn, queue: str, state: State, before: float, most: int, limit: int) -> int:
+def _prune_ended(
+    turn: Turn, place: tuple[str, State], kept: int, rule: tuple[float, int], limit: int
+) -> int:
+    (queue, state), (age, most) = place, rule
     if limit <= 0:
         return 0
-    rows = turn.execute(Q["overdue_ended"], (queue, state, before, limit)).fetchall()
+    rows = turn.execute(Q["overdue_ended"], (queue, state, turn.now - age, limit)).fetchall()
     gone = _drop(turn, state, rows)
-    excess = min(_kept(turn, queue, state) - most, limit - gone)
+    excess = min(kept - gone - most, limit - gone)
     if excess > 0:
         rows = turn.execute(Q["oldest_ended"], (queue, state, excess)).fetchall()
         gone += _drop(turn, state, rows)

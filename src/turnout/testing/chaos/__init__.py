@@ -6,7 +6,8 @@ worker.py     one such supervisor: the application, with every attempt noted
 ledger.py     what happened, one appended line each, surviving any kill
 stories.py    a ledger's lines, put together job by job                      (pure)
 checker.py    stories + final states + faults -> a verdict                   (pure)
-staging.py    `turnout chaos`: all of it against a store that is in use
+probe.py      the job by which `turnout chaos` looks
+staging.py    `turnout chaos`: all of it for an application in staging
 """
 
 from __future__ import annotations

@@ -47,6 +47,11 @@ class Member:
         """True while the supervisor itself runs."""
         return self.process.poll() is None
 
+    @property
+    def has_begun(self) -> bool:
+        """True once it had a worker process: from then on it heeds signals."""
+        return bool(self.children() or self._seen)
+
     def children(self) -> list[int]:
         """Return the pids of its worker processes that live, orphans included."""
         listed = ""
@@ -112,7 +117,7 @@ class Fleet:
         self.heal()
         for member in self.members:
             member.process.terminate()
-        codes = [member.process.wait(_PATIENCE) for member in self.members]
+        codes = [_code(member) for member in self.members]
         self.strays += self.members
         self.members = []
         self._await_strays()
@@ -218,6 +223,12 @@ PROCESS_FAULTS = {
     "kill": 4.0, "host": 1.0, "orphan": 1.0, "suspend": 2.0, "terminate": 1.0, "roll": 1.0,
 }  # fmt: skip
 """What a fleet can do, with the weight by which chance chooses it."""
+
+
+def _code(member: Member) -> int:
+    """Wait for the end; the exit code. The signal is the order itself for one still booting."""
+    code = member.process.wait(_PATIENCE)
+    return 0 if code == -signal.SIGTERM and not member.has_begun else code
 
 
 def _choose(given: list[T], planned: Planned) -> T | None:

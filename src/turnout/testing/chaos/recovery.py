@@ -1,4 +1,7 @@
-"""How long it took until work went on after a fault. Pure, as the checker is."""
+"""How long it took until work went on after a fault. Pure, as the checker is.
+
+A recovery during which something else was broken is not counted: its length is that of the other.
+"""
 
 from __future__ import annotations
 
@@ -22,15 +25,25 @@ def recovery(tale: Tale) -> dict[str, float]:
     worst: dict[str, float] = {}
     for fault in tale.faults:
         seconds = _until_any(tale.ends, fault.ended) if not fault.pids else None
-        if seconds is not None:
+        if seconds is not None and _is_alone(tale.faults, fault, fault.ended + seconds):
             worst[fault.kind] = max(worst.get(fault.kind, 0.0), seconds)
     for story in tale.stories.values():
         for earlier, later in repeats(story):
             ender = _ender(tale.faults, earlier, later)
-            if ender is not None:
+            if ender is not None and _is_alone(tale.faults, ender, later.started):
                 seconds = later.started - ender.began
                 worst[ender.kind] = max(worst.get(ender.kind, 0.0), seconds)
     return {kind: round(seconds, 3) for kind, seconds in sorted(worst.items())}
+
+
+def _is_alone(faults: Sequence[Fault], fault: Fault, until: float) -> bool:
+    """Tell whether nothing else was broken from the moment counted from until work went on."""
+    since = fault.began if fault.pids else fault.ended
+    return not any(
+        other.began <= until and other.ended >= since
+        for other in faults
+        if other.began != fault.began  # one that is noted under two kinds disturbs itself
+    )
 
 
 def _until_any(ends: Sequence[float], since: float) -> float | None:

@@ -20,6 +20,7 @@ import msgspec
 from turnout import identity
 from turnout.errors import ConfigError
 from turnout.testing.chaos.ledger import Ledger, watch
+from turnout.testing.chaos.probe import add_probe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,6 +47,7 @@ class Orders(msgspec.Struct, frozen=True):
     queues: str = ""
     host: str = ""  # the name of another machine
     clock: str = ""  # a file made by `Clock`
+    probe: bool = False  # know the probe of `turnout chaos`
 
 
 class Clock:
@@ -80,6 +82,8 @@ def supervise(app: Turnout, orders: Orders) -> int:
         use_store(app, orders.url)
     if orders.clock:
         _use_clock(app, Clock(Path(orders.clock)))
+    if orders.probe:
+        add_probe(app)
     watch(app, Ledger(Path(orders.ledger)))
     if orders.host:
         _move_to(orders.host)  # now, when all that asks for it has been imported

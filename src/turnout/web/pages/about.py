@@ -1,4 +1,4 @@
-"""Workers, the store, and the audit log: what the jobs run on, and who did what."""
+"""The store and the audit log: where the jobs lie, and who did what."""
 
 from __future__ import annotations
 
@@ -9,26 +9,6 @@ from turnout.web.visit import Page
 
 if TYPE_CHECKING:
     from turnout.web.visit import Visit
-
-
-def workers(visit: Visit) -> Page:
-    """Show the worker processes, and the queues that nobody serves."""
-    from turnout.web.why import serves
-
-    look = visit.desk.pulse.look()
-    unserved = [
-        one.queue
-        for one in look.queues
-        if (one.ready or one.scheduled) and not any(serves(w, one.queue) for w in look.workers)
-    ]
-    versions = sorted({one.version for one in look.workers if one.version})
-    model: dict[str, Any] = {
-        "at": look.at,
-        "workers": look.workers,
-        "unserved": unserved,
-        "versions": versions,
-    }
-    return Page(template="workers.html", model=model)
 
 
 def store(visit: Visit) -> Page:

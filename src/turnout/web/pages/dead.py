@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from urllib.parse import urlencode
 
 from turnout.web import groups
+from turnout.web.groups import group_bars, group_model
 from turnout.web.pages.jobs import job_model
-from turnout.web.pages.overview import group_bars, group_model
 from turnout.web.visit import Moved, Page, Refusal, chosen
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ def preview(visit: Visit) -> Page:
         "after": visit.given("after"),
         "done": int(done) if done.isascii() and done.isdigit() else 0,
         "step": groups.STEP,
+        "replay": f'state:dead task:"{task}" error:"{error}"' if error else "",
     }
     return Page(template="group.html", model=model, extra=extra)
 

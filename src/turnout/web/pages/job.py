@@ -6,15 +6,22 @@ in the audit log before they are shown.
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, cast
+
+from msgspec.structs import replace
 
 from turnout.errors import ConfigError, EnqueueError
 from turnout.job import Action, JobFilter, JobRecord, State
+from turnout.limits.carried import carried_by
+from turnout.standing import in_the_way
 from turnout.web.again import as_python, enqueue_again, pretty, signature_of
+from turnout.web.holders import Holder, holders, keys_of
 from turnout.web.pages.jobs import ACTIONS, job_model
+from turnout.web.redact import HIDDEN
 from turnout.web.story import timeline
 from turnout.web.visit import Moved, Page, Refusal, chosen
-from turnout.web.why import explain
+from turnout.web.why import Reason, explain, held_back
 
 if TYPE_CHECKING:
     from turnout.web.visit import Visit
@@ -41,7 +48,8 @@ def _page(visit: Visit, record: JobRecord, *, revealed: bool) -> Page:
     shown = record if revealed else visit.desk.redactor.hide(record)
     model: dict[str, Any] = {
         "job": job,
-        "reasons": explain(shown, look, visit.jobs.tasks),
+        "reasons": explain(shown, look, visit.jobs.tasks, _held(visit, record, shown)),
+        "holders": _holders(visit, record, shown),
         "timeline": timeline(shown, visit.now),
         "known_task": record.task in visit.jobs.tasks,
         "python": as_python(visit.jobs, record, hidden=job["hides"]),
@@ -53,6 +61,30 @@ def _page(visit: Visit, record: JobRecord, *, revealed: bool) -> Page:
         "queue": look.queue(record.queue),
     }
     return Page(template="job.html", model=model, extra=extra)
+
+
+def _held(visit: Visit, record: JobRecord, shown: JobRecord) -> list[Reason]:
+    """Return which limits hold a queued job back, by their names as they may be shown."""
+    carried, named = carried_by(record.context or ""), carried_by(shown.context or "")
+    if record.state is not State.QUEUED or carried is None:
+        return []
+    limits, dependency = in_the_way(visit.jobs, carried)
+    if record.context != shown.context:  # a hidden argument may be part of a key
+        names = [one.key for one in named.limits] if named else []
+        limits = [
+            replace(one, key=name)
+            for one, name in zip_longest(limits, names, fillvalue=HIDDEN)
+            if not isinstance(one, str)
+        ]
+    return held_back(limits, dependency, visit.now)
+
+
+def _holders(visit: Visit, record: JobRecord, shown: JobRecord) -> list[Holder]:
+    """Return who holds the slots that a queued job may wait for; none by a key that is hidden."""
+    carried = carried_by(record.context or "")
+    if record.state is not State.QUEUED or carried is None or record.context != shown.context:
+        return []
+    return holders(visit.jobs.store, keys_of(carried), now=visit.now)
 
 
 def possible(record: JobRecord, now: float) -> list[str]:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+from turnout import finding, search, views
 from turnout.job import Action, JobFilter, JobRecord, State
-from turnout.web import finding, search
+from turnout.replay import REPLAYED
 from turnout.web.visit import MOST_LIMIT, Moved, Page, Refusal, checked_id, chosen
 
 if TYPE_CHECKING:
@@ -28,14 +29,15 @@ SHORTCUTS = (
 def show(visit: Visit) -> Page:
     """Show a page of jobs, newest first."""
     look = visit.desk.pulse.look()
-    names = [one.queue for one in look.queues]
+    names = [one.queue for one in (*look.queues, *look.lanes)]
     query = search.parse(visit.given("q", most=2_000), visit.now, visit.jobs.tasks, names)
     if query.faults and visit.wants_json:
         raise Refusal(400, " ".join(query.faults))
     limit, after = visit.limit(), visit.after()
     found = finding.Found(jobs=[], end="complete")
     if not query.faults:
-        found = finding.find(visit.jobs.store, query, look, limit=limit, after=after)
+        store, shown = visit.jobs.store, visit.desk.redactor.hide
+        found = finding.find(store, query, look, limit=limit, after=after, shown=shown)
     model: dict[str, Any] = {
         "query": query.text,
         "faults": query.faults,
@@ -45,8 +47,10 @@ def show(visit: Visit) -> Page:
         "next": found.next,
         "looked_at": found.looked_at,
         "looked_back_to": found.looked_back_to,
+        "views": views.saved(visit.jobs.store),
     }
-    extra = {"shortcuts": SHORTCUTS, "after": after, "limit": limit}
+    replayable = bool(query.states) and set(query.states) <= set(REPLAYED) and not query.views
+    extra = {"shortcuts": SHORTCUTS, "after": after, "limit": limit, "replayable": replayable}
     return Page(template="jobs.html", model=model, extra=extra, status=400 if query.faults else 200)
 
 

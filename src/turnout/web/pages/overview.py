@@ -11,22 +11,28 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from turnout.job import QueueStats
+from turnout.queues import lanes_of
 from turnout.web import charts
 from turnout.web.forecast import Forecast, forecast
-from turnout.web.groups import group_dead
+from turnout.web.groups import group_bars, group_dead, group_model
+from turnout.web.pages import tasks
 from turnout.web.visit import Page
 from turnout.web.why import serves
-from turnout.web.wording import duration, plural
+from turnout.web.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from turnout.job import StoreInfo
+    from turnout.web.past import Past
     from turnout.web.pulse import Look, Sample
     from turnout.web.visit import Visit
 
 MOST_GROUPS = 5
 NEWEST_DEAD = 500
+
+
+MOST_LANES = 5  # of a queue that are listed
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,6 +42,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     oldest_age: float | None
     forecast: Forecast
     served_by: int  # workers that take its jobs
+    lanes: int = 0  # that hold jobs
+    longest: tuple[QueueStats, ...] = ()  # of these
 
 
 class Alert(msgspec.Struct, frozen=True):
@@ -53,6 +61,8 @@ def show(visit: Visit) -> Page:
     rows = queue_rows(look, history)
     groups = group_dead(visit.jobs.store, desk.redactor.hide, now=visit.now, most=NEWEST_DEAD)
     store = visit.jobs.store.describe()
+    span = tasks.span_of(visit)
+    past = visit.desk.archive.look(span)
     dead = sum(one.dead for one in look.queues)
     model: dict[str, Any] = {
         "at": look.at,
@@ -63,10 +73,10 @@ def show(visit: Visit) -> Page:
         "groups_of": groups.looked_at,
         "alerts": alerts(rows, look, store),
         "store": {"name": store.name, "location": store.location},
-        "history_since": history[0].at if history else None,
+        **tasks.past_model(span, past),
     }
     extra = {
-        "charts": draw(history),
+        "charts": charts_of(past, history),
         "sparks": sparks(rows, history),
         "group_sparks": [group_bars(one) for one in groups.groups[:MOST_GROUPS]],
         "all_grouped": groups.looked_at >= dead,
@@ -89,12 +99,15 @@ def totals(look: Look) -> dict[str, Any]:
 
 def queue_rows(look: Look, history: Sequence[Sample]) -> list[Row]:
     """Return the queues by name, each with its forecast."""
+    lanes = lanes_of(look.lanes)
     return [
         Row(
             stats=one,
             oldest_age=None if one.oldest_at is None else max(look.at - one.oldest_at, 0.0),
             forecast=forecast(one, backlog_of(one.queue, history)),
             served_by=sum(serves(w, one.queue) and w.state == "running" for w in look.workers),
+            lanes=len(lanes.get(one.queue, ())),
+            longest=tuple(lanes.get(one.queue, ())[:MOST_LANES]),
         )
         for one in look.queues
     ]
@@ -125,6 +138,12 @@ def alerts(rows: Sequence[Row], look: Look, store: StoreInfo) -> list[Alert]:
     return sorted(found, key=lambda one: one.level)[:8]
 
 
+def charts_of(past: Past, history: Sequence[Sample]) -> list[Any]:
+    """Return what workers counted, beside what this process has seen waiting."""
+    kept, seen = tasks.drawn(past), draw(history)
+    return [kept[0], kept[1], kept[3], *seen[1:]] if kept else seen
+
+
 def draw(history: Sequence[Sample]) -> list[Any]:
     """Return the charts of the first page."""
     if not history or history[-1].at - history[0].at <= 0:
@@ -146,17 +165,3 @@ def sparks(rows: Sequence[Row], history: Sequence[Sample]) -> dict[str, Any]:
         )
         for row in rows
     }
-
-
-def group_model(group: Any) -> dict[str, Any]:
-    """Return a group of dead jobs as pages and programs see it."""
-    names = ("task", "error", "count", "first_at", "last_at", "message", "newest", "queues")
-    return {name: getattr(group, name) for name in names}
-
-
-def group_bars(group: Any) -> Any:
-    """Return when a group's jobs died, as bars from its first to its last."""
-    first, last = group.first_at or 0.0, group.last_at or 0.0
-    over = duration(last - first)
-    said = f"{plural(group.count, 'death')} over {over}"
-    return charts.bars(group.slices(first, last), title=said)

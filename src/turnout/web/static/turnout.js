@@ -46,7 +46,7 @@
   const ask = () => { if (!waiting) waiting = setTimeout(refresh, 300); };
 
   if (body.dataset.live && window.EventSource) {
-    const watch = body.dataset.job ? "?job=" + encodeURIComponent(body.dataset.job) : "";
+    const watch = body.dataset.watch || (body.dataset.job ? "?job=" + encodeURIComponent(body.dataset.job) : "");
     const stream = new EventSource(root + "/live" + watch);
     stream.onopen = () => { live.hidden = false; live.classList.remove("off"); };
     stream.onerror = () => live.classList.add("off");

@@ -1,8 +1,9 @@
-"""The query of the jobs page: `state:dead task:charge_* error:CardError age>1h queue:mail id:...`
+"""The query over jobs: `state:dead task:charge_* error:CardError arg.order_id:7 age>1h queue:mail`
 
 Everything given must hold; several states are joined by "or". `task:` and `queue:` may end in `*`:
 that stands for the names that this application, or the store, knows, at most so many. There are no
-regular expressions and no search within texts: those would walk a million rows.
+regular expressions and no search within texts: those would walk a million rows. Arguments are in no
+index either: `finding` compares them job by job, within its bounds.
 
 The invariant: what is not understood is never ignored in silence; it stands in `faults`, and a part
 that no store can filter by stands in `remarks`, with what is shown instead.
@@ -11,14 +12,16 @@ that no store can filter by stands in `remarks`, with what is shown instead.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import cast, get_args
 
 import msgspec
 
+from turnout.argument import Argument, all_fit
 from turnout.errors import ConfigError
 from turnout.ids import check_id
 from turnout.job import JobFilter, JobId, JobRecord, State, View
+from turnout.lanes import base_of
 from turnout.store.rows import is_error
 
 LONGEST = 500  # characters of a query
@@ -26,9 +29,17 @@ MOST_PARTS = 20
 MOST_NAMES = 20  # that one prefix may stand for
 VIEWS: tuple[str, ...] = get_args(View)
 STATES = (*(state.value for state in State), *VIEWS)
-_PART = re.compile(r'([a-z]{1,20})(?:\.[^\s:<>]{1,100})?(:|>|<)("[^"]*"|\S*)|(\S+)', re.ASCII)
+_PART = re.compile(r'([a-z]{1,20}(?:\.[^\s:=<>]{1,100})?)([:=<>])("[^"]*"|\S*)|(\S+)', re.ASCII)
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _LENGTH = re.compile(r"(\d{1,9})([smhdw])", re.ASCII)
+
+
+Shown = Callable[[JobRecord], JobRecord]
+
+
+def as_it_is(record: JobRecord) -> JobRecord:
+    """Hide nothing."""
+    return record
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,6 +54,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None = None
     before: float | None = None
     since: float | None = None
+    args: tuple[Argument, ...] = ()
     faults: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
 
@@ -50,7 +62,8 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     def is_simple(self) -> bool:
         """Tell whether stores answer it from an index, without walking past other jobs."""
         rest = (self.tasks, self.queues, self.error, self.before, self.since)
-        return bool(self.ids) or (not self.views and all(one is None for one in rest))
+        plain = not self.views and not self.args and all(one is None for one in rest)
+        return bool(self.ids) or plain
 
     def narrowed(self) -> JobFilter:
         """Return the part of it that every store answers from an index."""
@@ -64,7 +77,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     def exact(self) -> JobFilter | None:
         """Return a filter that means just this; None where it takes more than one."""
         lists = (self.tasks or (), self.queues or ())
-        if any(len(one) > 1 for one in lists) or (self.views and self.states):
+        if any(len(one) > 1 for one in lists) or (self.views and self.states) or self.args:
             return None
         if len(self.views) > 1 or (self.views and self.ids) or () in (self.tasks, self.queues):
             return None
@@ -79,18 +92,22 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
             since=self.since,
         )
 
-    def holds(self, record: JobRecord, now: float) -> bool:
-        """Tell whether a job is meant."""
+    def holds(self, record: JobRecord, now: float, shown: Shown = as_it_is) -> bool:
+        """Tell whether a job is meant; its arguments are looked at as `shown` returns them."""
         at = record.enqueued_at or 0.0
         return (
             (not self.ids or record.id in self.ids)
             and self._in_state(record, now)
             and (self.tasks is None or record.task in self.tasks)
-            and (self.queues is None or record.queue in self.queues)
+            and self._in_queue(record.queue)
             and (self.error is None or is_error(record.error, self.error))
             and (self.before is None or at < self.before)
             and (self.since is None or at >= self.since)
+            and (not self.args or all_fit(self.args, shown(record)))
         )
+
+    def _in_queue(self, queue: str) -> bool:
+        return self.queues is None or queue in self.queues or base_of(queue) in self.queues
 
     def _in_state(self, record: JobRecord, now: float) -> bool:
         if not self.states and not self.views:
@@ -135,6 +152,7 @@ class _Draft:
         self._error: str | None = None
         self._before: float | None = None
         self._since: float | None = None
+        self._args: list[Argument] = []
         self.faults: list[str] = []
         self.remarks: list[str] = []
 
@@ -150,6 +168,7 @@ class _Draft:
             error=self._error,
             before=self._before,
             since=self._since,
+            args=tuple(self._args),
             faults=tuple(self.faults),
             remarks=tuple(self.remarks),
         )
@@ -160,9 +179,9 @@ class _Draft:
             self._word(word or "")
             return
         value = value[1:-1] if len(value) > 1 and value[0] == value[-1] == '"' else value
-        if key == "age" and sign != ":":
+        if key == "age" and sign in "<>":
             self._age(sign, value)
-        elif sign != ":" or not value:
+        elif sign in "<>" or not value:
             self.faults.append(f"{part[0]!r}: write {key}:VALUE, or age>1h.")
         else:
             self._field(key, value, part[0])
@@ -177,14 +196,11 @@ class _Draft:
                 self._exception(value)
             case "id":
                 self._id(value)
-            case "arg" | "args":
-                self.remarks.append(
-                    f"{whole}: stores keep no index of arguments, so this part was left out; "
-                    "look for the job by id, or narrow by task, queue and age."
-                )
+            case _ if key.startswith("arg."):
+                self._args.append(Argument(tuple(key.split(".")[1:]), value))
             case _:
                 self.faults.append(
-                    f"{whole!r}: known are state: task: queue: error: id: age> and age<."
+                    f"{whole!r}: known are state: task: queue: error: id: arg.NAME: age> and age<."
                 )
 
     def _word(self, word: str) -> None:

@@ -14,7 +14,6 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-HERE = Path(__file__).parent
 INSTALLING = 900.0  # seconds
 KEPT_LINES, KEPT_WIDTH = 12, 300
 
@@ -32,9 +31,9 @@ class Ran(NamedTuple):
     error: str
 
 
-def cache_folder() -> Path:
+def cache_folder(name: str) -> Path:
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "turnout-benchmarks" / "postgres-peers"
+    return Path(base) / "turnout-benchmarks" / name
 
 
 def run(command: list[str], *, timeout: float, folder: Path | None = None) -> Ran:
@@ -66,16 +65,16 @@ def run(command: list[str], *, timeout: float, folder: Path | None = None) -> Ra
     raise FailedError(msg)
 
 
-def python(cache: Path, interpreter: str) -> Path:
-    """Return the Python of a virtual environment with the Python peers, made when there is none."""
-    wanted = (HERE / "requirements.txt").read_text("utf-8")
+def python(peers: Path, cache: Path, interpreter: str) -> Path:
+    """Return the Python of an environment with a folder's Python peers, made when there is none."""
+    wanted = (peers / "requirements.txt").read_text("utf-8")
     version = run([interpreter, "-c", "import sys; print(sys.version)"], timeout=60).out
     folder = cache / f"python-{_hash(wanted, version, interpreter)}"
     with_python = folder / "bin" / "python"
     if not _is_complete(folder):
         run([interpreter, "-m", "venv", "--clear", str(folder)], timeout=INSTALLING)
         install = [str(with_python), "-m", "pip", "install", "--quiet", "--requirement"]
-        run([*install, str(HERE / "requirements.txt")], timeout=INSTALLING)
+        run([*install, str(peers / "requirements.txt")], timeout=INSTALLING)
         _complete(folder)
     return with_python
 
@@ -109,23 +108,23 @@ def _is_python(path: str, minimum: tuple[int, int]) -> bool:
     return True
 
 
-def node(cache: Path) -> tuple[Path, Path]:
+def node(peers: Path, cache: Path) -> tuple[Path, Path]:
     """Return Node.js and the folder with the peers' programs beside their modules."""
     npm = shutil.which("npm")
     if not npm:
         msg = "needs npm, and there is none on PATH: install Node.js"
         raise AbsentError(msg)
-    wanted = (HERE / "package.json").read_text("utf-8")
+    wanted = (peers / "package.json").read_text("utf-8")
     folder = cache / f"node-{_hash(wanted)}"
     with_node = folder / "node_modules" / ".bin" / "node"
     if not _is_complete(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        shutil.copy(HERE / "package.json", folder)
+        shutil.copy(peers / "package.json", folder)
         quiet = ["--no-package-lock", "--no-audit", "--no-fund", "--loglevel=error"]
         run([npm, "install", *quiet], timeout=INSTALLING, folder=folder)
         run([str(with_node), "--version"], timeout=60)
         _complete(folder)
-    for program in HERE.glob("*.mjs"):
+    for program in peers.glob("*.mjs"):
         shutil.copy(program, folder)  # modules are looked for beside the program
     return with_node, folder
 
