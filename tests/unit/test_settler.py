@@ -55,3 +55,21 @@ def test_after_a_lost_reply_a_job_unknown_to_its_living_epoch_was_settled(app, e
     assert told == [(word, 1.0)]
     settler.confirm(sent, Exchanged([], []), "e1")
     assert told[1:] == [("void", 1.0)], "the doubt was about that one trip"
+
+
+def test_an_outcome_of_an_epoch_that_is_over_is_void_and_no_failed_trip_makes_it_settled(app):
+    told: list[tuple[str, float]] = []
+    settler = settler_of(app, told)
+    waiting = Outcome.succeeded(JOB, 1.0, 2.0, keep=60.0)
+    running = msgspec.structs.replace(JOB, id=JobId("j2"), fence=8)
+    fresh = msgspec.structs.replace(JOB, id=JobId("j3"), fence=9)
+    assert settler.ours("e1", []) == []
+    settler.orphan(running)
+    assert settler.ours("e2", [waiting]) == []
+    assert told == [("void", 1.0)]
+    late, ours = (Outcome.succeeded(job, 1.0, 4.0, keep=60.0) for job in (running, fresh))
+    assert settler.ours("e2", [late, ours]) == [ours]
+    assert told[1:] == [("void", 3.0)]
+    settler.doubt("e2", [ours])
+    settler.confirm(settler.ours("e2", [ours]), Exchanged([], []), "e2")
+    assert told[2:] == [("succeeded", 3.0)]

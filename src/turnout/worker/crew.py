@@ -127,8 +127,7 @@ class Crew:
         answer = self.fetcher.exchange(epoch, self.room, self._busy)
         if answer.lost:
             self.lose(epoch)
-            return 0
-        if answer.leased:
+        elif answer.leased and epoch == self.epoch:  # or they went to others meanwhile
             self._hand_out(answer.leased)
         return len(answer.leased)
 
@@ -288,6 +287,7 @@ class Crew:
                 self.gate.drop(unrun.id, started=False)
         for job in list(self.running.values()):
             job.lost = True
+            self.settler.orphan(job.leased)
         self.renew()
 
 

@@ -89,6 +89,7 @@ class Fetcher:
             outcomes = self._settler.take()
             if self.gate is not None and self.gate.holds:
                 self.gate.ended(outcomes)
+            outcomes = self._settler.ours(epoch, outcomes)
             want = self._want(room, busy)
             if not outcomes and want is None:
                 return Exchanged([], [])

@@ -7,7 +7,8 @@ not confirm belonged to somebody else by then: it is logged, told of and dropped
 
 A trip whose reply was lost may have settled what it carried, so these outcomes are sent again. If
 the store then knows nothing of such a job under an epoch that lives on, that trip has settled it:
-nobody else can take a job from a living epoch.
+nobody else can take a job from a living epoch. That holds of what was leased under this epoch: an
+outcome of one that is over stays here, because no trip can settle it any more.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from turnout import events
+from turnout.job import Exchanged
 from turnout.worker.joblog import JobLog
 from turnout.worker.measures import Measures
 from turnout.worker.notices import TOLD, event_of
@@ -24,7 +26,9 @@ from turnout.worker.notices import TOLD, event_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from turnout.job import Exchanged, JobId, Outcome
+    from turnout.job import JobId, LeasedJob, Outcome
+
+    _Lease = tuple[JobId, int]
 
 log = logging.getLogger("turnout.worker")
 
@@ -37,7 +41,9 @@ class Settler:
     ) -> None:
         self._pending: deque[Outcome] = deque()
         self.add = self._pending.append
-        self._doubted: tuple[str, set[tuple[JobId, int]]] = ("", set())
+        self._doubted: tuple[str, set[_Lease]] = ("", set())
+        self._epoch = ""
+        self._orphans: set[_Lease] = set()  # that run on, leased under an epoch that is over
         self.away = 0  # how many wait here for a part of the store that cannot be reached
         self.measures = Measures() if measures else None
         self._events = bus
@@ -52,6 +58,25 @@ class Settler:
         pending = self._pending
         self.away = 0
         return [pending.popleft() for _ in range(len(pending))]
+
+    def orphan(self, job: LeasedJob) -> None:
+        """Remember a job that runs on while its epoch is over; before a trip under the next one."""
+        self._orphans.add((job.id, job.fence))
+
+    def ours(self, epoch: str, outcomes: list[Outcome]) -> list[Outcome]:
+        """Return the outcomes that can settle under this epoch; tell of the others, which are void.
+
+        At the first trip of a later epoch nothing has been leased under it yet.
+        """
+        is_new, self._epoch = self._epoch not in {"", epoch}, epoch
+        if not is_new and not self._orphans:
+            return outcomes
+        leases = set(map(_lease, outcomes))
+        former = leases if is_new else leases & self._orphans
+        self._orphans -= former
+        void = [outcome for outcome in outcomes if _lease(outcome) in former]
+        self.confirm(void, Exchanged([], [], lost=True))
+        return [outcome for outcome in outcomes if _lease(outcome) not in former]
 
     def put_back(self, outcomes: Sequence[Outcome]) -> None:
         """Keep outcomes that could not be delivered, in front of newer ones."""
@@ -109,7 +134,7 @@ class Settler:
         return ours
 
 
-def _lease(outcome: Outcome) -> tuple[JobId, int]:
+def _lease(outcome: Outcome) -> _Lease:
     return outcome.job.id, outcome.job.fence
 
 
