@@ -9,6 +9,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 JOBS ?= 2
+RUN ?= # a command that runs the tests, whose own command it is given
+PYTEST = $(RUN) $(BIN)/python -m pytest -q
 PYTEST_ARGS ?=
 
 # The fast suite: no worker processes, no servers.
@@ -47,11 +49,11 @@ demo: $(READY) ## run the order page: slow calls in the request, then as jobs, t
 	@$(BIN)/python -m examples.orders.demo
 
 test: $(READY) ## run the whole suite
-	$(BIN)/python -m pytest -q -n $(JOBS) $(PYTEST_ARGS) $(FAST)
-	$(BIN)/python -m pytest -q $(PYTEST_ARGS) $(SLOW)
+	$(PYTEST) -n $(JOBS) $(PYTEST_ARGS) $(FAST)
+	$(PYTEST) $(PYTEST_ARGS) $(SLOW)
 
 test-fast: $(READY)
-	$(BIN)/python -m pytest -q -n $(JOBS) -m "not slow" $(PYTEST_ARGS) $(FAST)
+	$(PYTEST) -n $(JOBS) -m "not slow" $(PYTEST_ARGS) $(FAST)
 
 test-all: ## run the fast suite on every interpreter found (3.11, 3.12, 3.13)
 	@passed=""; failed=""; missing=""; \

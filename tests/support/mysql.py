@@ -16,6 +16,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -89,9 +90,20 @@ class Server:
         deadline, pause = time.monotonic() + 60, threading.Event()
         while not self._answers():
             if time.monotonic() > deadline or self._process.poll() is not None:
-                log = (self._folder / "log").read_text(errors="replace")
-                raise AssertionError(f"{self._program} did not start:\n{log[-3000:]}")
+                raise AssertionError(f"{self._program} did not start:\n{self._last_words()}")
             pause.wait(0.05)
+
+    def revive(self) -> None:
+        """Start the server again if it ended by itself, and print what it said."""
+        assert self._process is not None
+        if self._process.poll() is not None:
+            code = self._process.returncode
+            told = f"{self._program} ended by itself with {code}:\n{self._last_words()}\n"
+            sys.stderr.write(told)
+            self.start()
+
+    def _last_words(self) -> str:
+        return (self._folder / "log").read_text(errors="replace")[-3000:]
 
     def _answers(self) -> bool:
         with suppress(pymysql.Error):
