@@ -42,6 +42,7 @@ FLOORS = {
     "turnout.cron": 0,
     "turnout.ceiling": 0,
     "turnout.config": 0,
+    "turnout.by": 0,
     "turnout.lanes": 0,
     "turnout.queues": 0,
     "turnout.tokens": 0,

@@ -8,11 +8,11 @@ The invariant: no queue's own name holds the separator, so a name tells what it 
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
+from turnout.by import By
 from turnout.errors import ArgumentError, ConfigError
 
 SEPARATOR = "~"
@@ -63,26 +63,16 @@ class LaneRule:
     """Which lane a task's jobs go to: `by` an argument's name, or what a function returns."""
 
     def __init__(self, fn: Callable[..., Any], by: str | Callable[..., Any]) -> None:
-        self._by = by
-        self._signature = inspect.signature(fn)
-        if isinstance(by, str) and by not in self._signature.parameters:
-            known = ", ".join(self._signature.parameters) or "none"
-            name = getattr(fn, "__qualname__", repr(fn))
-            msg = f"lane= names the argument {by!r}, which {name} does not take; it takes: {known}"
-            raise ConfigError(msg)
+        self._name = f"{by!r:.80}"
+        self._by = By(fn, by, "lane= names")
 
     def queue(self, queue: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         """Return where a job goes; None for a lane means none. Raises ArgumentError for no name."""
-        if isinstance(self._by, str):
-            bound = self._signature.bind(*args, **kwargs)
-            bound.apply_defaults()
-            lane = bound.arguments[self._by]
-        else:
-            lane = self._by(*args, **kwargs)
+        lane = self._by.value(args, kwargs)
         if lane is None:
             return queue
         try:
             return lane_queue(queue, check_lane(str(lane)))
         except ConfigError as error:
-            msg = f"lane by {self._by!r:.80}: {error}"
+            msg = f"lane by {self._name}: {error}"
             raise ArgumentError(msg) from None

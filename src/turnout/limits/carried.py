@@ -8,13 +8,13 @@ Invariant: what `carried_by` returns has keys, and no `by` any more.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
-from turnout.errors import ArgumentError, ConfigError
+from turnout.by import By
+from turnout.errors import ArgumentError
 from turnout.limits.faults import key_faults
 from turnout.limits.shapes import Limit
 
@@ -56,47 +56,33 @@ class Carries:
     ) -> None:
         self.limits = limits
         self.dependency = dependency
-        self._signature = inspect.signature(fn)
-        self._constant = None
-        if all(limit.by is None for limit in limits):
-            self._constant = _member(Carried(limits, dependency))
-        for limit in limits:
-            self._check(limit, getattr(fn, "__qualname__", repr(fn)))
-
-    def _check(self, limit: Limit, name: str) -> None:
-        known = self._signature.parameters
-        if isinstance(limit.by, str) and limit.by not in known:
-            msg = (
-                f"limit {limit.key!r} goes by the argument {limit.by!r}, which {name} does not "
-                f"take; it takes: {', '.join(known) or 'none'}"
-            )
-            raise ConfigError(msg)
+        self._by = [
+            None if limit.by is None else By(fn, limit.by, f"limit {limit.key!r} goes by")
+            for limit in limits
+        ]
+        self._constant = None if any(self._by) else _member(Carried(limits, dependency))
 
     def into(self, context: str | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         """Return a job's context with its limits. Raises ArgumentError for a key that is none."""
         member = self._constant
         if member is None:
-            limits = tuple(self._keyed(limit, args, kwargs) for limit in self.limits)
+            pairs = zip(self.limits, self._by, strict=True)
+            limits = tuple(_keyed(limit, by, args, kwargs) for limit, by in pairs)
             member = _member(Carried(limits, self.dependency))
         if context is None or context == "{}":
             return "{" + member + "}"
         return context[:-1] + "," + member + "}"
 
-    def _keyed(self, limit: Limit, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Limit:
-        if limit.by is None:
-            return limit
-        if isinstance(limit.by, str):
-            bound = self._signature.bind(*args, **kwargs)
-            bound.apply_defaults()
-            value = bound.arguments[limit.by]
-        else:
-            value = limit.by(*args, **kwargs)
-        key = f"{limit.key}:{value}"
-        faults = key_faults(key)
-        if faults:
-            msg = f"limit {limit.key!r} by {limit.by!r:.80}: {faults[0]}"
-            raise ArgumentError(msg)
-        return msgspec.structs.replace(limit, key=key, by=None)
+
+def _keyed(limit: Limit, by: By | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Limit:
+    if by is None:
+        return limit
+    key = f"{limit.key}:{by.value(args, kwargs)}"
+    faults = key_faults(key)
+    if faults:
+        msg = f"limit {limit.key!r} by {limit.by!r:.80}: {faults[0]}"
+        raise ArgumentError(msg)
+    return msgspec.structs.replace(limit, key=key, by=None)
 
 
 def _member(carried: Carried) -> str:

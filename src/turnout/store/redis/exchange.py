@@ -21,7 +21,8 @@ from turnout.store.redis.enqueue import pack
 from turnout.store.redis.moves import Move, is_plain, settling, stopped
 from turnout.store.redis.own import encode
 from turnout.store.redis.payload import leased, read
-from turnout.store.redis.sent import Sent, entry_of
+from turnout.store.redis.sent import Sent
+from turnout.store.trace import trace_entry
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -134,7 +135,7 @@ def _plain(plain: list[Outcome]) -> tuple[Any, ...]:
 
 
 def _trace(queue: str, keep: float, batch: list[Outcome]) -> tuple[Any, ...]:
-    entries = [entry_of(one) for one in batch]
+    entries = [trace_entry(one) for one in batch]
     ids = [entry[0] for entry in entries]
     until = min([entry[8] for entry in entries]) + keep
     return queue, until, len(batch), min(ids), max(ids), encode(entries).decode(), keep

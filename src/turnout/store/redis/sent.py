@@ -21,22 +21,6 @@ _Entry = tuple[str, str, int, int, float, float, int, float, float]
 _entries = msgspec.json.Decoder(list[_Entry]).decode
 
 
-def entry_of(outcome: Outcome) -> _Entry:
-    """Return what a trace tells of a plain success."""
-    job = outcome.job
-    return (
-        job.id,
-        job.task,
-        outcome.attempt,
-        job.crashes,
-        job.enqueued_at,
-        job.run_at,
-        job.priority,
-        outcome.started_at,
-        outcome.finished_at,
-    )
-
-
 class Sent:
     """A message as the script got it, and beside it those outcomes of which it holds no trace.
 
