@@ -47,6 +47,7 @@ from turnout.store.postgres.connection import Connections, repeated
 from turnout.store.postgres.enqueue import Enqueues
 from turnout.store.postgres.exchange import mark_values, settle_values, want_values
 from turnout.store.postgres.records import find
+from turnout.store.postgres.sent import Sent
 from turnout.store.postgres.single import Single
 from turnout.store.postgres.url import place, read_url
 from turnout.store.postgres.within import Home, borrow, identity
@@ -174,7 +175,7 @@ class PostgresStore(Enqueues, KeepsMetrics, Ordered[Bell]):
                     # The caller's own writes commit with this: they wait for the disk.
                     return borrowed(query, (*values[:2], False, *values[3:]))
 
-                return self._converse(run, epoch, batch, None, now)
+                return self._converse(run, epoch, batch, None, now)[0]
         try:
             with self._lend() as connection:
                 return self._exchange(connection, epoch, batch, want, now)
@@ -198,9 +199,9 @@ class PostgresStore(Enqueues, KeepsMetrics, Ordered[Bell]):
         again = self._recent.doubtful(epoch)
         if again:
             self._converse(run, epoch, Batch(again), None, now)
-        answer = self._converse(run, epoch, batch, want, now)
+        answer, settled = self._converse(run, epoch, batch, want, now)
         if self._async and batch.outcomes:
-            self._recent.keep(epoch, batch.outcomes)
+            self._recent.keep(epoch, Sent(batch, settled))
         return answer
 
     def _converse(
@@ -210,7 +211,8 @@ class PostgresStore(Enqueues, KeepsMetrics, Ordered[Bell]):
         batch: Batch,
         want: Want | None,
         now: float | None,
-    ) -> Exchanged:
+    ) -> tuple[Exchanged, tuple[Any, ...]]:
+        """Settle and lease, as often as the server has remarks; the answer, and what it settled."""
         if batch.puts_back:
             self._marks.clear()
         fence = self._doubts.fence(epoch)
@@ -225,9 +227,9 @@ class PostgresStore(Enqueues, KeepsMetrics, Ordered[Bell]):
                 if leased:
                     self._doubts.forget(epoch)
                 self._marks.learn(age, leased)
-                return Exchanged(batch.ids, leased)
+                return Exchanged(batch.ids, leased), settle
             if rows[0][1] == "lost":
-                return Exchanged([], [], lost=True)
+                return Exchanged([], [], lost=True), settle
             batch.heed((row[0], row[1]) for row in rows)
 
     @contextmanager

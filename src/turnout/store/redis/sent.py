@@ -1,9 +1,4 @@
-"""Settles of the last second, kept as they travelled: one text a batch.
-
-A server that crashes may forget them, and then they are sent again; see recent.py. Keeping the
-outcomes themselves for a second takes a fast worker a sixth more CPU time: 60,000 of them fill
-the processor's caches, and every new one then goes where memory is slow.
-"""
+"""A message that settled, kept as the script got it; store/sent.py tells why."""
 
 from __future__ import annotations
 
@@ -11,21 +6,20 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from turnout.job import JobId, LeasedJob, Outcome, State
+from turnout.store.sent import successes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from turnout.job import Outcome
+
 _unpack = msgspec.msgpack.decode
-_Entry = tuple[str, str, int, int, float, float, int, float, float]
-_entries = msgspec.json.Decoder(list[_Entry]).decode
 
 
 class Sent:
-    """A message as the script got it, and beside it those outcomes of which it holds no trace.
+    """Such a message, and beside it those outcomes of which it holds no trace.
 
-    Iterating brings the outcomes back, of plain successes without the arguments: settling needs
-    none.
+    Iterating brings the outcomes back.
     """
 
     __slots__ = ("_message", "_others")
@@ -40,34 +34,5 @@ class Sent:
             return
         leases, traces, *_ = _unpack(self._message)
         fences = {job_id: int(fence) for fence, ids in leases for job_id in ids}
-        for queue, _until, _count, _first, _last, body, keep in traces:
-            for entry in _entries(body):
-                yield _outcome(entry, queue, keep, fences[entry[0]])
-
-
-def _outcome(entry: _Entry, queue: str, keep: float, fence: int) -> Outcome:
-    job_id, task, attempt, crashes, enqueued_at, run_at, priority, started_at, finished_at = entry
-    job = LeasedJob(
-        JobId(job_id),
-        task,
-        queue,
-        "{}",
-        priority,
-        attempt - 1,
-        crashes,
-        enqueued_at,
-        run_at,
-        None,  # it was plain: no deadline that matters any more, no history, no key
-        None,
-        None,
-        None,
-        fence,
-    )
-    return Outcome(
-        job=job,
-        state=State.SUCCEEDED,
-        started_at=started_at,
-        finished_at=finished_at,
-        attempt=attempt,
-        keep=keep,
-    )
+        told = ((queue, keep, body) for queue, _until, _n, _first, _last, body, keep in traces)
+        yield from successes(fences, told)

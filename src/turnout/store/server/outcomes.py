@@ -33,6 +33,7 @@ class Batch:
                 first[outcome.job.id] = outcome
         self.outcomes = list(first.values())
         self._apart: set[JobId] = set()
+        self.sorted: tuple[dict[tuple[str, float], list[Outcome]], list[Outcome]] = ({}, [])
 
     @property
     def ids(self) -> list[JobId]:
@@ -57,7 +58,10 @@ class Batch:
         self._apart.update(why)
 
     def sort(self) -> tuple[dict[tuple[str, float], list[Outcome]], list[Outcome]]:
-        """Return the plain successes by queue and time to keep them, and the others."""
+        """Return the plain successes by queue and time to keep them, and the others.
+
+        `sorted` is the last answer.
+        """
         plain: dict[tuple[str, float], list[Outcome]] = defaultdict(list)
         others: list[Outcome] = []
         for outcome in self.outcomes:
@@ -65,7 +69,8 @@ class Batch:
                 plain[outcome.job.queue, outcome.keep].append(outcome)
             else:
                 others.append(outcome)
-        return plain, others
+        self.sorted = plain, others
+        return self.sorted
 
     def leases(self) -> dict[int, list[JobId]]:
         """Return the ids by fence, sorted."""
