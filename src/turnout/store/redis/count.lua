@@ -53,7 +53,7 @@ for i = 2, #ARGV do
     call('ZCARD', ended .. 'cancelled:' .. queue),
     finished_lately(queue),
     oldest(queue),
-    call('SISMEMBER', 'queues', queue) * (1 - call('SISMEMBER', K .. 'queues', queue)),
+    is_own(queue) and 0 or call('SISMEMBER', 'queues', queue),
   }) do
     answer[#answer + 1] = part
   end

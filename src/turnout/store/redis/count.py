@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _PARTS = 12  # of one queue in the script's answer
 _QUEUES = 100  # that one script looks at, so that it holds the server for milliseconds
+_FORGOTTEN = 500  # lanes by one look
 _PROMOTIONS = 40  # scripts, each of a bounded number
 
 
@@ -40,8 +41,12 @@ def count(link: Link, now: float | None) -> list[QueueStats]:
 
 def ready(link: Link) -> dict[str, int]:
     """Return how many jobs of each queue of ours can be leased now; the paused are left out."""
-    names, paused = link.several(("SMEMBERS", "turnout:queues"), ("SMEMBERS", "paused"))
-    queues = [bytes(name) for name in names]
+    plain, lanes, paused = link.several(
+        ("SMEMBERS", "turnout:queues"),
+        ("SINTER", "turnout:lanes:ready", "turnout:lanes"),
+        ("SMEMBERS", "paused"),
+    )
+    queues = [bytes(name) for name in (*plain, *lanes)]
     asked = [
         command
         for queue in queues
@@ -49,8 +54,11 @@ def ready(link: Link) -> dict[str, int]:
     ]
     answers = link.several(*asked) if asked else []
     numbers = map(sum, zip(answers[::2], answers[1::2], strict=True))
-    found = dict(zip((queue.decode() for queue in queues), numbers, strict=True))
-    return without_paused(found, {bytes(name).decode() for name in paused})
+    found = dict(zip(queues, numbers, strict=True))
+    if empty := [lane for lane in lanes if not found[bytes(lane)]]:
+        link.script(scripts.EMPTY, *empty[:_FORGOTTEN])
+    told = {queue.decode(): n for queue, n in found.items()}
+    return without_paused(told, {bytes(name).decode() for name in paused})
 
 
 def _stats(parts: list[bytes]) -> QueueStats:

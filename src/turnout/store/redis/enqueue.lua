@@ -39,14 +39,14 @@ local function push(queue, ids, rests)
     end
   end
   if #payloads == 0 then return end
-  call('SADD', K .. 'queues', queue)
+  adopt(queue)
   local last = call('LINDEX', list, 0)
   local last_id, last_at
   if last then last_id, last_at = head(last) end
   if last_at and (last_at > at or (last_at == at and last_id > first)) then
     for i, payload in ipairs(payloads) do line_up(queue, hints[2 * i - 1], at, 0, payload) end
   else
-    call('SADD', 'queues', queue)
+    fill(queue)
     call('HSET', K .. 'jobs', unpack(hints))
     call('LPUSH', list, unpack(payloads))
   end
@@ -133,8 +133,8 @@ local function write()
   for queue, n in pairs(scheduled) do add('scheduled', queue, n) end
   for queue, them in pairs(plain) do push_sorted(queue, them) end
   for queue, n in pairs(rings) do
-    call('SADD', K .. 'queues', queue)
-    call('SADD', 'queues', queue)
+    adopt(queue)
+    fill(queue)
     ring(queue, n)
   end
 end

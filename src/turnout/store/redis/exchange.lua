@@ -161,11 +161,11 @@ local function wanted()
       local all = call('SMEMBERS', K .. 'queues')
       table.sort(all)
       for _, queue in ipairs(all) do
-        if not named[queue] and not is_lane(queue) then queues[#queues + 1] = {queue, room} end
+        if not named[queue] then queues[#queues + 1] = {queue, room} end
       end
     elseif string.sub(name, 1, 1) ~= '?' then
       queues[#queues + 1] = {name, room}
-    elseif call('SISMEMBER', K .. 'queues', string.sub(name, 2)) == 1 then
+    elseif is_own(string.sub(name, 2)) then
       queues[#queues + 1] = {string.sub(name, 2), room}
     end
   end

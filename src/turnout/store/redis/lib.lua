@@ -87,6 +87,34 @@ local function free(key, id)
   end
 end
 
+-- ---- queues: `mail~acme` is a lane of the queue `mail`, and paused with it
+--
+--   queues               all that jobs were ever put into; Sidekiq's
+--   turnout:queues       those of ours that are no lanes
+--   turnout:lanes        our lanes
+--   turnout:lanes:ready  those that may hold something to lease: there may be thousands of others
+
+local function is_lane(queue) return string.find(queue, '~', 1, true) ~= nil end
+local function base_of(queue) return (string.gsub(queue, '~.*', '')) end
+local function is_paused(queue)
+  return call('SISMEMBER', 'paused', queue) == 1
+    or is_lane(queue) and call('SISMEMBER', 'paused', base_of(queue)) == 1
+end
+
+local function adopt(queue) call('SADD', K .. (is_lane(queue) and 'lanes' or 'queues'), queue) end
+local function is_own(queue)
+  return call('SISMEMBER', K .. (is_lane(queue) and 'lanes' or 'queues'), queue) == 1
+end
+
+local function fill(queue)
+  call('SADD', 'queues', queue)
+  if is_lane(queue) then call('SADD', K .. 'lanes:ready', queue) end
+end
+
+local function is_ready(queue)
+  return call('EXISTS', 'queue:' .. queue) == 1 or call('EXISTS', K .. 'ready:' .. queue) == 1
+end
+
 -- ---- ready jobs
 
 local function ready_member(at, id, payload) return string.format('%017.6f|%s|%s', at, id, payload) end
@@ -100,7 +128,7 @@ end
 -- A job without a run_at of ours is another's: it goes to the list's end, as its own client does it.
 local function line_up(queue, id, at, priority, payload)
   local list = 'queue:' .. queue
-  call('SADD', 'queues', queue)
+  fill(queue)
   if at == nil then
     call('HDEL', K .. 'jobs', id)
     call('LPUSH', list, payload)
@@ -154,15 +182,6 @@ local function promote(now, most)
     end
   end
   return moved
-end
-
--- ---- lanes: `mail~acme` is a lane of the queue `mail`, and paused with it
-
-local function is_lane(queue) return string.find(queue, '~', 1, true) ~= nil end
-local function base_of(queue) return (string.gsub(queue, '~.*', '')) end
-local function is_paused(queue)
-  return call('SISMEMBER', 'paused', queue) == 1
-    or is_lane(queue) and call('SISMEMBER', 'paused', base_of(queue)) == 1
 end
 
 -- ---- who sleeps: turnout:asleep is a hash epoch -> its queues, each with a comma on both sides
@@ -234,7 +253,7 @@ function putters.back(id, to, now)
     line_up(queue, id, at, priority, payload)
     ring(queue, 1)
   else
-    call('SADD', 'queues', queue)
+    fill(queue)
     call('HDEL', K .. 'jobs', id)
     call(to[7] and 'RPUSH' or 'LPUSH', 'queue:' .. queue, payload)
     ring(queue, 1)

@@ -6,15 +6,13 @@
 local epoch, names = ARGV[1], ARGV[2]
 local now = tonumber(clock(''))
 
-local function is_ready(queue)
-  return not is_paused(queue)
-    and (call('EXISTS', 'queue:' .. queue) == 1 or call('EXISTS', K .. 'ready:' .. queue) == 1)
-end
-
 local queues = {}
 local every = string.find(names, ',*,', 1, true)
-for _, queue in ipairs(call('SMEMBERS', K .. 'queues')) do
-  if every or is_lane(queue) and string.find(names, ',' .. base_of(queue) .. ',', 1, true) then
+for _, queue in ipairs(every and call('SMEMBERS', K .. 'queues') or {}) do
+  queues[#queues + 1] = queue
+end
+for _, queue in ipairs(call('SINTER', K .. 'lanes:ready', K .. 'lanes')) do
+  if every or string.find(names, ',' .. base_of(queue) .. ',', 1, true) then
     queues[#queues + 1] = queue
   end
 end
@@ -22,7 +20,7 @@ for queue in string.gmatch(names, '[^,]+') do
   if queue ~= '*' then queues[#queues + 1] = queue end
 end
 for _, queue in ipairs(queues) do
-  if is_ready(queue) then return 0 end
+  if is_ready(queue) and not is_paused(queue) then return 0 end
 end
 local due = nil
 for _, set in ipairs({'schedule', 'retry'}) do
