@@ -259,6 +259,46 @@ def test_too_many_connections_say_so_and_pass(mortal, crashing):
     wait_until(lambda: works(crashing, 1), "a connection is free", timeout=5)
 
 
+def only_so_large(megabytes: int) -> tuple[str, str]:
+    """The settings of a server that keeps all tables in one file, which may grow so far."""
+    file = f"ibdata1:12M:autoextend:max:{megabytes}M"
+    return "--innodb-file-per-table=0", f"--innodb-data-file-path={file}"
+
+
+def test_a_full_disk_refuses_the_enqueue_whole_and_what_was_confirmed_is_done_later(mortal):
+    mortal.stop(signal.SIGTERM)
+    mortal.start(*only_so_large(48))
+    full = MySQLStore.from_url(f"{mortal.url}?prefix=full_")
+    full.setup()
+    open_epoch(full)
+    taken = 0
+    with pytest.raises(StoreUnavailable, match="its disk is full; nothing was changed"):
+        for taken in range(500):
+            put(full, *(new_job(taken * 10 + n, args=noise()) for n in range(10)))
+    assert 0 < taken < 500
+    assert stats(full).ready == taken * 10, "all ten, or none"
+    assert state_of(full, 0) is State.QUEUED, "reading needs no space"
+    full.close()
+    mortal.stop(signal.SIGTERM)
+    mortal.start(*only_so_large(200))
+    wait_until(lambda: works(full, 999_999), "there is space again")
+    done: set[int] = set()
+    while some := lease(full, limit=100):
+        done.update(settle(full, *map(succeeded, some)))
+    assert done == {*range(taken * 10), 999_999}
+    full.close()
+    with mysql.connect(mortal.admin_url) as admin:
+        for name in mysql.tables(admin, "full_"):
+            run_sql(admin, f"DROP TABLE {name}")
+    mortal.stop(signal.SIGTERM)
+    mortal.start()
+
+
+def noise() -> str:
+    """Arguments that no page holds many of."""
+    return f'[["{os.urandom(15_000).hex()}"],{{}}]'
+
+
 def test_a_read_only_server_says_so_and_is_used_again(mortal, crashing):
     put(crashing, new_job(1))
     with mysql.connect(mortal.admin_url) as admin:
