@@ -251,9 +251,11 @@ def test_redelivery_is_refused_where_production_may_be(sqlite_rig):
 
 
 def test_an_order_brings_the_stacks_of_running_jobs(rig):
-    """Of one in a thread, and of a coroutine that waits."""
-    rig.start(dead_after=30.0)
-    jobs = {name: rig.enqueue(name, name) for name in ("hold", "ahold")}
+    """Of one in a thread, of a coroutine that waits, and of both in child processes."""
+    rig.start(dead_after=30.0, children=2)
+    kinds = {"hold": "_steady", "ahold": "_asynchronous"}
+    kinds |= dict.fromkeys(("iso_hold", "iso_ahold"), "_isolated")
+    jobs = {name: rig.enqueue(name, name) for name in kinds}
     for name in jobs:
         rig.until_said("start", name)
     [info] = rig.store.workers()
@@ -261,9 +263,23 @@ def test_an_order_brings_the_stacks_of_running_jobs(rig):
     told = wait_until(lambda: stacks.read(rig.store, info.epoch), "the stacks", timeout=30)
     texts = {stack.job: stack.text for stack in told.stacks}
     assert set(texts) == set(jobs.values())
-    assert "in _steady.<locals>.hold\n" in texts[jobs["hold"]]
-    assert "in _asynchronous.<locals>.ahold\n" in texts[jobs["ahold"]]
+    for name, maker in kinds.items():
+        assert f"in {maker}.<locals>.{name}\n" in texts[jobs[name]]
     assert "attempt.py" not in "".join(texts.values())
     for name, job_id in jobs.items():
         rig.ledger.release(name)
         rig.until(job_id, State.SUCCEEDED)
+
+
+def test_a_child_that_cannot_tell_where_it_stands_is_not_waited_for(sqlite_rig):
+    sqlite_rig.start(dead_after=30.0, children=1)
+    job = sqlite_rig.enqueue("iso_nap", "a", 3.0)
+    sqlite_rig.until_said("start", "a")
+    [(*_, pid)] = sqlite_rig.ledger.said("start", "a")
+    os.kill(int(pid), signal.SIGSTOP)
+    [info] = sqlite_rig.store.workers()
+    assert sqlite_rig.store.order(info.epoch, "dump")
+    told = wait_until(lambda: stacks.read(sqlite_rig.store, info.epoch), "the stacks", timeout=30)
+    assert [(stack.job, stack.text) for stack in told.stacks] == [(job, "")]
+    os.kill(int(pid), signal.SIGCONT)
+    sqlite_rig.until(job, State.SUCCEEDED)

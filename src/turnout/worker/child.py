@@ -26,7 +26,8 @@ from typing import TYPE_CHECKING
 from turnout.current import CurrentJob
 from turnout.worker.attempt import arun_attempt, failed, run_attempt
 from turnout.worker.plan import Plan
-from turnout.worker.wire import Ended, Run, Tell
+from turnout.worker.stacks import standing
+from turnout.worker.wire import Ended, Run, Show, Shown, Tell
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,13 +70,14 @@ class LeaseHost:
 class Running:
     """The attempt at hand; the reading thread talks to it."""
 
-    __slots__ = ("host", "job", "plan", "stop")
+    __slots__ = ("attempt", "host", "job", "plan", "stop")
 
     def __init__(self, plan: Plan, host: LeaseHost, job: CurrentJob) -> None:
         self.plan = plan
         self.host = host
         self.job = job
         self.stop: Callable[[], object] = _nothing
+        self.attempt: asyncio.Task[Outcome] | None = None  # of a coroutine
 
     def heed(self, message: Tell) -> None:
         """Set a flag of the job; a coroutine is cancelled by all but a stop yet to come."""
@@ -157,6 +159,14 @@ class ChildProcess:
             self._inbox.put(self._at_hand)
         elif isinstance(message, Tell) and self._at_hand is not None:
             self._at_hand.heed(message)
+        elif isinstance(message, Show) and self._at_hand is not None:
+            self._show(self._at_hand)
+
+    def _show(self, running: Running) -> None:
+        tasks = [] if running.attempt is None else [running.attempt]
+        stack = standing(tasks).get(running.job.id)
+        if stack is not None:
+            self._wire.send(Shown(running.job.id, stack))
 
     def _take(self, message: Run) -> Running:
         name = message.job.task
@@ -199,6 +209,7 @@ class ChildProcess:
     async def _as_task(self, running: Running) -> Outcome:
         loop = asyncio.get_running_loop()
         attempt = asyncio.ensure_future(arun_attempt(running.plan, running.job, self._worker))
+        running.attempt = attempt
         running.stop = lambda: loop.call_soon_threadsafe(attempt.cancel)
         if running.job.cancelled:
             attempt.cancel()

@@ -19,6 +19,8 @@ import logging
 import threading
 import time
 from collections import deque
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 from turnout.errors import ConfigError
@@ -28,7 +30,7 @@ from turnout.worker.brood import conclude
 from turnout.worker.child import server
 from turnout.worker.fetcher import PATIENCE
 from turnout.worker.pool import Pool
-from turnout.worker.wire import Tell
+from turnout.worker.wire import Show, Tell
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -37,12 +39,13 @@ if TYPE_CHECKING:
     from turnout.job import LeasedJob
     from turnout.worker.brood import Child
     from turnout.worker.crew import Crew
-    from turnout.worker.wire import Died, Ended
+    from turnout.worker.wire import Died, Ended, Shown
 
 log = logging.getLogger("turnout.worker")
 
 _LAST_WORDS = 0.5  # seconds that a coroutine gets to end at the end of the grace
 _AFTER_CLOSE = 5.0
+_ANSWER = 0.5  # seconds that children have to tell where their jobs stand
 
 
 def check_shared(app: Turnout) -> None:
@@ -71,7 +74,8 @@ class ChildExecutor:
         self._idle: deque[Child] = deque()
         self._busy = 0
         self._concluded: deque[Child] = deque()
-        self._interrupted = self._closing = False
+        self._interrupted = self._closing = self._curious = False
+        self._shown: SimpleQueue[Shown] = SimpleQueue()
         self._pool = Pool(server(crew.app, crew.name), self)
         self._thread = threading.Thread(target=self._serve, name="turnout-children", daemon=True)
 
@@ -132,6 +136,23 @@ class ChildExecutor:
         if not self._thread.is_alive():
             self._pool.release()
 
+    def standing(self) -> dict[str, str]:
+        """Return where the jobs in the children stand; who does not answer soon is left out.
+
+        A child answers beside its job, unless something holds its interpreter.
+        """
+        answers: SimpleQueue[Shown] = SimpleQueue()
+        self._shown, busy = answers, self._busy
+        self._curious = True
+        self._pool.nudge()
+        found: dict[str, str] = {}
+        deadline = time.monotonic() + _ANSWER
+        with suppress(Empty):
+            while len(found) < busy:
+                one = answers.get(timeout=max(deadline - time.monotonic(), 0.0))
+                found[one.job] = one.stack
+        return found
+
     # ---- the thread
 
     def _serve(self) -> None:
@@ -151,6 +172,7 @@ class ChildExecutor:
             self._busy -= 1
         ended = self._busy < before
         self._keep_time()
+        self._ask_around()
         self._start_some()
         if ended and len(self.ready) * 4 <= self.size:
             self._hungry()
@@ -184,6 +206,13 @@ class ChildExecutor:
                 child.fate = child.sentence
                 self._pool.kill(child)
 
+    def _ask_around(self) -> None:
+        if self._curious:
+            self._curious = False
+            for child in self._pool.children.values():
+                if child.job is not None:
+                    child.wire.post(Show())
+
     # ---- what the pool tells
 
     def born(self, child: Child) -> None:
@@ -197,6 +226,10 @@ class ChildExecutor:
         if not child.is_leaving and child.fate is None:
             self._idle.append(child)
         self._crew.end(message.outcome(job.leased), plan)
+
+    def shown(self, message: Shown) -> None:
+        """Hand on where a job stands to who asked."""
+        self._shown.put(message)
 
     def died(self, child: Child, death: Died | None) -> None:
         """Conclude the job that a child left behind, if it did."""

@@ -4,6 +4,7 @@ It knows no jobs. One thread takes turns at it; what it hears it tells its owner
 
     born(child)            a child waits for work
     ended(child, message)  an attempt came to an end
+    shown(message)         where the job of a child stands
     died(child, death)     a child is gone and buried; death is None when nobody saw how
     orphaned()             the nursery is gone, and all children with it: nobody can be born
 """
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from turnout.worker.brood import Child
 from turnout.worker.nursery import open_nursery
-from turnout.worker.wire import Born, Died, Ended, Kill, Spawn, Unborn
+from turnout.worker.wire import Born, Died, Ended, Kill, Shown, Spawn, Unborn
 
 if TYPE_CHECKING:
     from turnout.worker.nursery import Serve
@@ -43,6 +44,10 @@ class Owner(Protocol):
 
     def ended(self, child: Child, message: Ended) -> None:
         """An attempt came to an end."""
+        ...
+
+    def shown(self, message: Shown) -> None:
+        """A child says where its job stands."""
         ...
 
     def died(self, child: Child, death: Died | None) -> None:
@@ -174,6 +179,8 @@ class Pool:
                     child.is_leaving = True
                     self.want(1)
                 self._owner.ended(child, message)
+            elif isinstance(message, Shown):
+                self._owner.shown(message)
         if not alive:
             self._stop_reading(child)
 

@@ -18,7 +18,8 @@ from turnout.stacks import LONGEST, Stack
 from turnout.worker.attempt import arun_attempt, run_attempt
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import asyncio
+    from collections.abc import Iterable, Iterator
 
     from turnout.worker.crew import Crew
 
@@ -28,22 +29,29 @@ _ATTEMPTS = (run_attempt.__code__, arun_attempt.__code__)
 
 def tell(crew: Crew) -> None:
     """Keep the stacks of all running jobs in the store. Raises StoreError."""
-    places = dict(_in_threads())
-    if crew.loop is not None:
-        for task in list(crew.loop.tasks()):
-            job, lines = _suspended(task.get_coro())
-            if job is not None:
-                places.setdefault(job, lines)
+    texts = standing([] if crew.loop is None else crew.loop.tasks())
+    if crew.children is not None:
+        texts |= crew.children.standing()
     told = [
         Stack(
             job=running.id,
             task=running.task,
             started_at=running.started_at,
-            text=_text(places.get(running.id, [])),
+            text=texts.get(running.id, ""),
         )
         for running in list(crew.running.values())
     ]
     stacks.keep(crew.app.store, crew.epoch, crew.app.clock(), told)
+
+
+def standing(tasks: Iterable[asyncio.Task[Any]]) -> dict[str, str]:
+    """Return where the jobs of this process stand: in its threads, and in these tasks of a loop."""
+    places = dict(_in_threads())
+    for task in list(tasks):
+        job, lines = _suspended(task.get_coro())
+        if job is not None:
+            places.setdefault(job, lines)
+    return {job: _text(lines) for job, lines in places.items()}
 
 
 def _in_threads() -> Iterator[tuple[str, list[str]]]:

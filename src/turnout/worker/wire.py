@@ -5,7 +5,7 @@ that nobody else can reach. Nothing is pickled, no name is looked up but a regis
 
     worker  -> nursery   Spawn, Kill           nursery -> worker   Born (with two handles), Unborn,
                                                                    Died
-    worker  -> child     Run, Tell             child   -> worker   Ended
+    worker  -> child     Run, Tell, Show       child   -> worker   Ended, Shown
 
 The nursery and the children block on their ends. The worker never does: it posts, and reads what
 has come.
@@ -24,7 +24,7 @@ import msgspec
 
 from turnout.errors import IsolatedError
 from turnout.failure import describe
-from turnout.job import LeasedJob, Outcome, State
+from turnout.job import JobId, LeasedJob, Outcome, State
 
 Flag = Literal["cancelled", "lost", "stopping", "interrupt"]
 _LENGTH = struct.Struct(">I")
@@ -80,6 +80,17 @@ class Tell(Message, frozen=True):
     flag: Flag
 
 
+class Show(Message, frozen=True):
+    """Tell where the running job stands, if one runs."""
+
+
+class Shown(Message, frozen=True):
+    """Where a job stands: its calls, the innermost last."""
+
+    job: JobId
+    stack: str
+
+
 class Ended(Message, frozen=True):
     """How an attempt ended. `leaving`: the child takes no further job."""
 
@@ -114,7 +125,7 @@ class Ended(Message, frozen=True):
 
 
 _SAME = Ended.__struct_fields__[:-2]  # what an outcome has under the same names
-_Any = Spawn | Kill | Born | Unborn | Died | Run | Tell | Ended
+_Any = Spawn | Kill | Born | Unborn | Died | Run | Tell | Show | Ended | Shown
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(_Any).decode
 
