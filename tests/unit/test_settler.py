@@ -38,26 +38,7 @@ def test_of_a_job_that_was_here_under_two_leases_one_outcome_counts(app):
     assert sorted(told) == [("succeeded", 2.5), ("void", 1.0)]
 
 
-@pytest.mark.parametrize(
-    ("epoch", "answer", "word"),
-    [
-        pytest.param("e1", Exchanged([], []), "succeeded", id="settled by the trip before"),
-        pytest.param("e1", Exchanged([], [], lost=True), "void", id="the epoch is lost"),
-        pytest.param("e2", Exchanged([], []), "void", id="under a later epoch"),
-    ],
-)
-def test_after_a_lost_reply_a_job_unknown_to_its_living_epoch_was_settled(app, epoch, answer, word):
-    told: list[tuple[str, float]] = []
-    settler = settler_of(app, told)
-    sent = [Outcome.succeeded(JOB, 1.0, 2.0, keep=60.0)]
-    settler.doubt("e1", sent)
-    settler.confirm(sent, answer, epoch)
-    assert told == [(word, 1.0)]
-    settler.confirm(sent, Exchanged([], []), "e1")
-    assert told[1:] == [("void", 1.0)], "the doubt was about that one trip"
-
-
-def test_an_outcome_of_an_epoch_that_is_over_is_void_and_no_failed_trip_makes_it_settled(app):
+def test_an_outcome_of_an_epoch_that_is_over_is_void(app):
     told: list[tuple[str, float]] = []
     settler = settler_of(app, told)
     waiting = Outcome.succeeded(JOB, 1.0, 2.0, keep=60.0)
@@ -70,6 +51,3 @@ def test_an_outcome_of_an_epoch_that_is_over_is_void_and_no_failed_trip_makes_it
     late, ours = (Outcome.succeeded(job, 1.0, 4.0, keep=60.0) for job in (running, fresh))
     assert settler.ours("e2", [late, ours]) == [ours]
     assert told[1:] == [("void", 3.0)]
-    settler.doubt("e2", [ours])
-    settler.confirm(settler.ours("e2", [ours]), Exchanged([], []), "e2")
-    assert told[2:] == [("succeeded", 3.0)]

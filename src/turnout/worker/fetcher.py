@@ -29,6 +29,7 @@ from turnout.job import Exchanged, LeasedJob, Want
 from turnout.lanes import base_of
 from turnout.worker.lanes import Lanes
 from turnout.worker.options import QueueSpec, serving_order
+from turnout.worker.unanswered import Unanswered
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,6 +64,7 @@ class Fetcher:
         self.lanes = Lanes(self.serving)
         self._rng = random.Random()
         self._lock = threading.Lock()
+        self._unanswered = Unanswered(app.store)
         self._ahead = 0
         self._asked = 0
         self.refill_at = 0  # ask for more once fewer than these wait here
@@ -98,7 +100,7 @@ class Fetcher:
             except StoreError as error:
                 self._settler.put_back(outcomes)
                 if isinstance(error, StoreUnavailable):
-                    self._settler.doubt(epoch, outcomes)
+                    self._unanswered.remember(epoch, outcomes)
                 self._put_off(error)
                 return Exchanged([], [])
             self._recovered()
@@ -106,7 +108,8 @@ class Fetcher:
                 self.lanes.follow(answer, want, self._store.ready)
             if answer.away:
                 outcomes = self._settler.put_off(outcomes, answer.away)
-        self._settler.confirm(outcomes, answer, epoch)
+            answer = self._unanswered.complete(epoch, outcomes, answer)
+        self._settler.confirm(outcomes, answer)
         return answer
 
     @property

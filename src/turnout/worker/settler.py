@@ -5,10 +5,7 @@ lease, in the same round trip, or by a flush of their own. After the store has c
 the consequences that need a settled job: log lines, metrics, events. An outcome that the store did
 not confirm belonged to somebody else by then: it is logged, told of and dropped.
 
-A trip whose reply was lost may have settled what it carried, so these outcomes are sent again. If
-the store then knows nothing of such a job under an epoch that lives on, that trip has settled it:
-nobody else can take a job from a living epoch. That holds of what was leased under this epoch: an
-outcome of one that is over stays here, because no trip can settle it any more.
+An outcome of an epoch that is over stays here: no trip can settle it any more.
 """
 
 from __future__ import annotations
@@ -22,13 +19,13 @@ from turnout.job import Exchanged
 from turnout.worker.joblog import JobLog
 from turnout.worker.measures import Measures
 from turnout.worker.notices import TOLD, event_of
+from turnout.worker.unanswered import lease_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from turnout.job import JobId, LeasedJob, Outcome
-
-    _Lease = tuple[JobId, int]
+    from turnout.worker.unanswered import Lease
 
 log = logging.getLogger("turnout.worker")
 
@@ -41,9 +38,8 @@ class Settler:
     ) -> None:
         self._pending: deque[Outcome] = deque()
         self.add = self._pending.append
-        self._doubted: tuple[str, set[_Lease]] = ("", set())
         self._epoch = ""
-        self._orphans: set[_Lease] = set()  # that run on, leased under an epoch that is over
+        self._orphans: set[Lease] = set()  # that run on, leased under an epoch that is over
         self.away = 0  # how many wait here for a part of the store that cannot be reached
         self.measures = Measures() if measures else None
         self._events = bus
@@ -71,21 +67,16 @@ class Settler:
         is_new, self._epoch = self._epoch not in {"", epoch}, epoch
         if not is_new and not self._orphans:
             return outcomes
-        leases = set(map(_lease, outcomes))
+        leases = set(map(lease_of, outcomes))
         former = leases if is_new else leases & self._orphans
         self._orphans -= former
-        void = [outcome for outcome in outcomes if _lease(outcome) in former]
+        void = [outcome for outcome in outcomes if lease_of(outcome) in former]
         self.confirm(void, Exchanged([], [], lost=True))
-        return [outcome for outcome in outcomes if _lease(outcome) not in former]
+        return [outcome for outcome in outcomes if lease_of(outcome) not in former]
 
     def put_back(self, outcomes: Sequence[Outcome]) -> None:
         """Keep outcomes that could not be delivered, in front of newer ones."""
         self._pending.extendleft(reversed(outcomes))
-
-    def doubt(self, epoch: str, outcomes: Sequence[Outcome]) -> None:
-        """Remember what a trip carried whose reply was lost."""
-        known = self._doubted[1] if self._doubted[0] == epoch else set()
-        self._doubted = (epoch, known | set(map(_lease, outcomes)))
 
     def put_off(self, outcomes: Sequence[Outcome], away: frozenset[JobId]) -> list[Outcome]:
         """Keep the outcomes of these jobs for the next trip; return the others."""
@@ -94,30 +85,18 @@ class Settler:
         self.away = len(kept)
         return [outcome for outcome in outcomes if outcome.job.id not in away]
 
-    def confirm(
-        self, outcomes: Sequence[Outcome], answer: Exchanged, epoch: str | None = None
-    ) -> None:
+    def confirm(self, outcomes: Sequence[Outcome], answer: Exchanged) -> None:
         """Draw the consequences of what the store settled, and tell of what it refused."""
         if not outcomes:
             return
         if len(answer.settled) < len(outcomes):
-            settled = set(answer.settled) | self._settled_before(outcomes, answer, epoch)
-            outcomes = self._without_lost(outcomes, settled)
-        if self._doubted[1] and epoch is not None:
-            self._doubted = ("", set())  # all that a failed trip carried rides in the next one
+            outcomes = self._without_lost(outcomes, set(answer.settled))
         self._job_log.write(outcomes)
         if self.measures is not None and outcomes:
             self.measures.add(outcomes)
         if any(self._events.wants(kind) for kind in TOLD):
             for outcome in outcomes:
                 self._events.emit(event_of(outcome, self._worker))
-
-    def _settled_before(
-        self, outcomes: Sequence[Outcome], answer: Exchanged, epoch: str | None
-    ) -> set[JobId]:
-        if answer.lost or epoch != self._doubted[0]:
-            return set()
-        return {one.job.id for one in outcomes if _lease(one) in self._doubted[1]}
 
     def _without_lost(self, outcomes: Sequence[Outcome], settled: set[JobId]) -> list[Outcome]:
         ours = []
@@ -132,10 +111,6 @@ class Settler:
             told = (job.id, job.task, job.queue, job.attempt + 1, self._worker, seconds)
             self._events.emit(events.LeaseLost(*told))
         return ours
-
-
-def _lease(outcome: Outcome) -> _Lease:
-    return outcome.job.id, outcome.job.fence
 
 
 def _newest(outcomes: Sequence[Outcome]) -> dict[JobId, Outcome]:
