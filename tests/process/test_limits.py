@@ -102,6 +102,7 @@ def test_a_cancelled_job_whose_worker_dies_stays_cancelled(rig):
     worker = rig.start(heartbeat=30.0, dead_after=60.0)
     job = rig.enqueue("hold", "a")
     rig.until_said("start", "a")
+    worker.suspend()  # or it may hear of the wish before it is killed
     assert cancel(rig, job) == 1
     worker.kill_all()
     rig.start()
