@@ -79,7 +79,9 @@ FLOORS = {
     "turnout.replay": 2,
     "turnout.replays": 2,
     "turnout.stacks": 2,
+    "turnout.documents": 2,
     "turnout.views": 2,
+    "turnout.deploys": 2,
     "turnout.finding": 2,
     # the process that works
     "turnout.worker": 3,

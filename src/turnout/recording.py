@@ -12,12 +12,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 from turnout.ahead import one_ahead
 from turnout.buffer import buffer_of
-from turnout.errors import EnqueueError
+from turnout.errors import ArgumentError, EnqueueError
 from turnout.events import JobEnqueued
 from turnout.handle import Job, in_thread
 from turnout.job import JobId, NewJob
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from turnout.app import Turnout
+    from turnout.task import PreparedJob
 
 Ids = Sequence[JobId | None]
 Record = Callable[[list[NewJob]], Ids]
@@ -188,3 +189,18 @@ def _checked_shape(job: NewJob | None) -> NewJob | None:
         return job
     msg = f"an around_enqueue layer returns proceed(job) or None, got {job!r:.80}"
     raise EnqueueError(msg)
+
+
+def chunked(prepared: Iterable[PreparedJob[Any]]) -> Iterator[list[NewJob]]:
+    """Yield the jobs of what `Task.prepare` returned, a batch at a time, reading lazily."""
+    source = iter(prepared)
+    while chunk := [_new(item) for item in islice(source, MAX_BATCH)]:
+        yield chunk
+
+
+def _new(item: PreparedJob[Any]) -> NewJob:
+    try:
+        return item.new
+    except AttributeError:
+        msg = f"enqueue_many takes what task.prepare(...) returns, got {item!r:.80}"
+        raise ArgumentError(msg) from None

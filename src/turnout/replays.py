@@ -1,8 +1,7 @@
 """The replays of a store: begun, read and stopped by anybody, driven by one worker at a time.
 
-A replay is the value of a mark in one of `SLOTS` places. It is changed by compare-and-set, so that
-what one process writes never undoes what another wrote; a new one takes a place that is free, or
-that of the oldest which is over. Places are forgotten `KEPT` seconds after their last change.
+A replay is a document (documents.py) in one of `SLOTS` places. A new one takes a free place, or the
+one of the oldest that is over. Places are forgotten `KEPT` seconds after their last change.
 
     who drives  holds the mark `DRIVER` for `LEASE` seconds at a time
     its step    reads, sends at most `BATCH` jobs, and writes what it did on top of what is there
@@ -21,9 +20,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from turnout import finding, search
-from turnout.errors import ConfigError, StoreUnavailable
+from turnout.documents import Documents, Place, text_of
+from turnout.errors import ConfigError
 from turnout.lanes import is_lane
-from turnout.limits.marks import Mark, Marked
+from turnout.limits.marks import Mark
 from turnout.queues import with_lanes
 from turnout.replay import REPLAYED, Plan, Replay, begin, stop
 from turnout.search import Query, Shown, as_it_is
@@ -43,7 +43,9 @@ LEASE = 15.0
 LONGEST = 3_500  # characters of a replay before it began
 MOST_COUNTED = 10_000
 COUNTING = 1.0  # seconds
-_TRIES = 20
+
+_PLACES = tuple(f"place {n}" for n in range(SLOTS))
+_REPLAYS = Documents("replays of this store", Replay, key=KEY, places=_PLACES, kept=KEPT)
 
 
 class Count(msgspec.Struct, frozen=True):
@@ -122,19 +124,16 @@ class Replays:
             Replay(id=secrets.token_hex(4), query=query, plan=plan, by=by[:100], begun_at=now,
                    expected=count.jobs, expected_more=count.more), now,
         )  # fmt: skip
-        if len(_text(replay)) > LONGEST:
+        if len(text_of(replay)) > LONGEST:
             msg = "this query is too long for a replay: name fewer tasks, queues or ids"
             raise ConfigError(msg)
-        for _ in range(_TRIES):
-            place, seen = self._free()
-            if self._write(place, seen, replay):
-                return replay
-        msg = "the replays of this store change too fast; nothing was begun, try again"
-        raise StoreUnavailable(msg)
+        _REPLAYS.change(self._store, lambda places: (_free(places), replay))
+        return replay
 
     def all(self) -> list[Replay]:
         """Return the replays under way and those kept, the newest first."""
-        return sorted((one for _, _, one in self._kept()), key=lambda one: -one.begun_at)
+        kept = [one.value for one in _REPLAYS.read(self._store) if one.value is not None]
+        return sorted(kept, key=lambda one: -one.begun_at)
 
     def stop(self, replay_id: str, *, by: str = "") -> Replay | None:
         """Stop a replay; what it sent stays in the queues. None: there is none of this id."""
@@ -143,16 +142,13 @@ class Replays:
 
     def update(self, replay_id: str, change: Callable[[Replay], Replay]) -> Replay | None:
         """Apply a change to what is there, again when somebody else wrote meanwhile."""
-        for _ in range(_TRIES):
-            found = [one for one in self._kept() if one[2].id == replay_id]
-            if not found:
-                return None
-            place, seen, replay = found[0]
-            changed = change(replay)
-            if changed == replay or self._write(place, seen, changed):
-                return changed
-        msg = f"replay {replay_id} changes too fast; try again"
-        raise StoreUnavailable(msg)
+
+        def step(places: list[Place[Replay]]) -> tuple[Place[Replay], Replay] | None:
+            kept = ((one, one.value) for one in places if one.value is not None)
+            found = [(place, change(one)) for place, one in kept if one.id == replay_id]
+            return found[0] if found else None
+
+        return _REPLAYS.change(self._store, step)
 
     def hold(self, owner: str) -> bool:
         """Try to be, or stay, the one who drives."""
@@ -163,44 +159,10 @@ class Replays:
         """Leave the driving to others."""
         self._store.unmark([(DRIVER, owner)])
 
-    def _free(self) -> tuple[str, str | None]:
-        places = self._places()
-        over = [one for one in places if one[2] is None or one[2].is_over]
-        if not over:
-            msg = f"{SLOTS} replays are under way already: let one end, or stop it"
-            raise ConfigError(msg)
-        place, seen, _ = min(over, key=lambda one: one[2].begun_at if one[2] else 0.0)
-        return place, seen
 
-    def _kept(self) -> list[tuple[str, str | None, Replay]]:
-        return [(name, text, one) for name, text, one in self._places() if one is not None]
-
-    def _places(self) -> list[tuple[str, str | None, Replay | None]]:
-        """Return each place, what it holds as text, and that as a replay."""
-        names = [f"place {n}" for n in range(SLOTS)]
-        asked = [Mark(key=KEY, owner=name, ttl=KEPT, most=0) for name in names]
-        answers: list[Marked] = self._store.mark(asked)
-        if any(one.away for one in answers):
-            msg = "the store that keeps replays is away"
-            raise StoreUnavailable(msg)
-        return [
-            (name, one.value, _replay(one.value)) for name, one in zip(names, answers, strict=True)
-        ]
-
-    def _write(self, place: str, seen: str | None, replay: Replay) -> bool:
-        """Write over what was seen there; False when it is something else by now."""
-        text = _text(replay)
-        mark = Mark(key=KEY, owner=place, ttl=KEPT, most=SLOTS, value=text, expect=seen)
-        return self._store.mark([mark])[0].granted
-
-
-def _text(replay: Replay) -> str:
-    return msgspec.json.encode(replay).decode()
-
-
-def _replay(text: str | None) -> Replay | None:
-    """Read a replay; one that a newer version wrote in another form is left alone."""
-    try:
-        return None if text is None else msgspec.json.decode(text, type=Replay)
-    except msgspec.MsgspecError:
-        return None
+def _free(places: list[Place[Replay]]) -> Place[Replay]:
+    over = [one for one in places if one.value is None or one.value.is_over]
+    if not over:
+        msg = f"{SLOTS} replays are under way already: let one end, or stop it"
+        raise ConfigError(msg)
+    return min(over, key=lambda one: one.value.begun_at if one.value else 0.0)

@@ -1,27 +1,27 @@
 """Queries over jobs that people saved under a name, for all who look at the same store.
 
-They are the value of one mark, changed by compare-and-set; a year after the last change it expires.
-The invariant: a name is saved once; saving it again replaces its query.
+They are one document (documents.py); a year after the last change it expires. The invariant: a name
+is saved once; saving it again replaces its query.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from turnout.errors import ConfigError, StoreUnavailable
-from turnout.limits.marks import MAX_VALUE, Mark
+from turnout.documents import Documents, Place, text_of
+from turnout.errors import ConfigError, SchemaError
+from turnout.limits.marks import MAX_VALUE
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from turnout.store.protocol import Store
 
 MOST = 50
 LONGEST_NAME, LONGEST_QUERY = 40, 500
 KEPT = 365 * 86_400.0
-_KEY, _OWNER = "turnout views", "all"
-_TRIES = 20
 
 
 class View(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,9 +32,13 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     by: str = ""
 
 
+_VIEWS = Documents("saved views", list[View], key="turnout views", places=("all",), kept=KEPT)
+
+
 def saved(store: Store) -> list[View]:
     """Return the saved views by name. Raises StoreError."""
-    return _read(store)[1]
+    [place] = _VIEWS.read(store)
+    return place.value or []
 
 
 def save(store: Store, view: View) -> None:
@@ -54,27 +58,22 @@ def forget(store: Store, name: str) -> bool:
 
 
 def _change(store: Store, change: Callable[[list[View]], list[View]]) -> bool:
-    for _ in range(_TRIES):
-        seen, views = _read(store)
+    def step(places: list[Place[list[View]]]) -> tuple[Place[list[View]], list[View]] | None:
+        [place] = places
+        views = _views_in(place)
         changed = sorted(change(views), key=lambda one: one.name)
         if changed == views:
-            return False
-        text = msgspec.json.encode(changed).decode()
-        if len(changed) > MOST or len(text) > MAX_VALUE:
+            return None
+        if len(changed) > MOST or len(text_of(changed)) > MAX_VALUE:
             msg = f"no room is left for another view ({len(views)} are saved): forget one first"
             raise ConfigError(msg)
-        mark = Mark(key=_KEY, owner=_OWNER, ttl=KEPT, value=text, expect=seen)
-        if store.mark([mark])[0].granted:
-            return True
-    msg = "the saved views change too fast; try again"
-    raise StoreUnavailable(msg)
+        return place, changed
+
+    return _VIEWS.change(store, step) is not None
 
 
-def _read(store: Store) -> tuple[str | None, list[View]]:
-    [answer] = store.mark([Mark(key=_KEY, owner=_OWNER, ttl=KEPT, most=0)])
-    if answer.away:
-        msg = "the store that keeps saved views is away"
-        raise StoreUnavailable(msg)
-    if answer.value is None:
-        return None, []
-    return answer.value, msgspec.json.decode(answer.value, type=list[View])
+def _views_in(place: Place[list[View]]) -> list[View]:
+    if place.value is None and place.text is not None:
+        msg = "the saved views were written by a newer Turnout: change them with that one"
+        raise SchemaError(msg)
+    return place.value or []
