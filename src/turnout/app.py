@@ -11,13 +11,12 @@ import threading
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
-from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from turnout.config import load
 from turnout.context import decode_context, encode_context
 from turnout.decorator import TaskMaker, Transactional, Until, check_option_names
-from turnout.errors import ArgumentError, ConfigError, UnknownTask
+from turnout.errors import ConfigError, UnknownTask
 from turnout.events import Events
 from turnout.handle import Job
 from turnout.ids import check_id
@@ -26,21 +25,21 @@ from turnout.limits.dependency import Dependency
 from turnout.limits.shapes import check_across
 from turnout.middleware import check_middleware
 from turnout.pressure import Pressure
-from turnout.recording import Recorder
+from turnout.recording import Recorder, chunked
 from turnout.retry import DEFAULT_ATTEMPTS
 from turnout.store import open_store
-from turnout.store.protocol import MAX_BATCH
 from turnout.task import Task, check_known_queue
 from turnout.within import Within
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable, Iterator, Sequence
+    from collections.abc import Coroutine, Iterable, Sequence
     from datetime import timedelta
     from typing import Unpack
 
     from turnout.backoff import WaitLike
     from turnout.ceiling import Queue
     from turnout.crash import OnCrash
+    from turnout.deploys import Deploys
     from turnout.holding import Holding
     from turnout.isolation import Isolate
     from turnout.limits.shapes import Limit
@@ -118,6 +117,13 @@ class Turnout:
         from turnout.replays import Replays
 
         return Replays(self.store, self.clock, self.tasks)
+
+    @property
+    def deploys(self) -> Deploys:
+        """The marks of what was deployed, which the charts show: make one, list them."""
+        from turnout.deploys import Deploys
+
+        return Deploys(self.store, self.clock)
 
     def close(self) -> None:
         """Let go of the store's connections; the next use opens them again.
@@ -255,12 +261,12 @@ class Turnout:
         Each thousand is recorded whole or not at all; an error leaves the earlier ones recorded.
         The store records one while the next is read.
         """
-        return self.recorder.record_many(_chunks(prepared))
+        return self.recorder.record_many(chunked(prepared))
 
     async def aenqueue_many(self, prepared: Iterable[PreparedJob[Any]]) -> list[Job[Any]]:
         """Record many jobs without blocking the event loop longer than it takes to prepare them."""
         handles: list[Job[Any]] = []
-        for chunk in _chunks(prepared):
+        for chunk in chunked(prepared):
             handles += await self.recorder.arecord(chunk)
         return handles
 
@@ -383,17 +389,3 @@ class Turnout:
 
 
 _UNSET: Any = object()
-
-
-def _chunks(prepared: Iterable[PreparedJob[Any]]) -> Iterator[list[NewJob]]:
-    source = iter(prepared)
-    while chunk := [_new(item) for item in islice(source, MAX_BATCH)]:
-        yield chunk
-
-
-def _new(item: PreparedJob[Any]) -> NewJob:
-    try:
-        return item.new
-    except AttributeError:
-        msg = f"enqueue_many takes what task.prepare(...) returns, got {item!r:.80}"
-        raise ArgumentError(msg) from None

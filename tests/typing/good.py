@@ -17,6 +17,7 @@ from turnout import (
     discard_on,
     retry_on,
 )
+from turnout.deploys import Deploy
 
 jobs = Turnout("memory:")
 
@@ -52,6 +53,8 @@ def secret(card: Secret[str], codes: list[Secret[int]]) -> str:
 
 
 assert_type(secret.enqueue("4242", [1]), Job[str])
+assert_type(jobs.deploys.mark("v1.42", by="ann"), Deploy)
+assert_type(jobs.deploys.all(), list[Deploy])
 assert_type(plain(1), float)
 assert_type(plain.enqueue(1, note="x"), Job[float])
 assert_type(plain.using(delay=60, priority=10).enqueue(1), Job[float])

@@ -25,7 +25,7 @@ _COMMANDS = {
     name: name
     for name in (
         "worker", "workers", "relay", "web", "status", "top", "stats", "jobs", "dead", "queues",
-        "limits", "enqueue", "check", "migrate", "bench", "simulate", "chaos",
+        "limits", "enqueue", "deploy", "check", "migrate", "bench", "simulate", "chaos",
         "completion",
     )
 }  # fmt: skip

@@ -6,6 +6,7 @@ and that store is closed however the command ends.
 
 from __future__ import annotations
 
+import getpass
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,14 @@ url_option = click.option(
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document instead of text."
 )
+
+
+def user() -> str:
+    """Return who runs this command; "" where the machine has no name for them, as in containers."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        return ""
 
 
 def with_store(command: Callable[..., Any]) -> Callable[..., Any]:

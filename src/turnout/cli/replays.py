@@ -5,7 +5,6 @@ The invariant: a replay is begun only for jobs that were named by a filter or by
 
 from __future__ import annotations
 
-import getpass
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ import click
 from turnout.cli import output
 from turnout.cli.act import Chosen, check_choice, confirm
 from turnout.cli.filters import LENGTH, in_words
+from turnout.cli.options import user
 from turnout.job import State
 from turnout.replay import Plan, Replay
 from turnout.replays import Replays
@@ -84,7 +84,7 @@ def begin_replay(store: Store, chosen: Chosen, plan: Plan) -> None:
     plan.check()
     where = _dead(chosen.where)
     confirm(store, "retry", where, yes=chosen.yes)
-    replay = Replays(store).start(_query(where), plan, by=getpass.getuser())
+    replay = Replays(store).start(_query(where), plan, by=user())
     if chosen.as_json:
         output.print_json(replay)
         return
@@ -110,7 +110,7 @@ def list_replays(store: Store, *, as_json: bool) -> None:
 
 def stop_replay(store: Store, replay_id: str) -> None:
     """Stop a replay; exits 1 where there is none of this id."""
-    stopped = Replays(store).stop(replay_id, by=getpass.getuser())
+    stopped = Replays(store).stop(replay_id, by=user())
     if stopped is None:
         click.echo(f"there is no replay {output.one_line(replay_id)}", err=True)
         click.get_current_context().exit(1)

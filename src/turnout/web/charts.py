@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
+from turnout.web import deployed
 from turnout.web.wording import duration, number, short_number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from turnout.web.deployed import Flag
 
 Point = tuple[float, float]
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 600, 150, 44, 20, 10
@@ -21,40 +24,44 @@ MOST_POINTS = 180
 _STEPS = (2, 4, 6, 10)  # even, so that the middle of an axis is a whole number too
 
 
-def area(points: Sequence[Point], *, title: str, kind: str) -> Markup:
-    """Return a chart over time; `points` are (seconds, value), oldest first."""
+def area(points: Sequence[Point], *, title: str, kind: str, flags: Sequence[Flag] = ()) -> Markup:
+    """Return a chart over time; `points` are (seconds, value), oldest first, as `flags` are."""
     if len(points) < 2:  # noqa: PLR2004 - a line has two ends
         return Markup("")
     points = thinned(points)
     first, last = points[0][0], points[-1][0]
     top = _nice(max(value for _, value in points))
-    span = (last - first) or 1.0
-
-    def at(point: Point) -> str:
-        x = LEFT + (point[0] - first) / span * (WIDTH - LEFT)
-        y = TOP + (1 - point[1] / top) * (HEIGHT - TOP - BOTTOM)
-        return f"{x:.1f},{y:.1f}"
-
-    line = " ".join(map(at, points))
+    flags = [flag for flag in flags if flag.at >= first]
     floor = HEIGHT - BOTTOM
+
+    def across(moment: float) -> float:
+        # The last point stands where its step began: what came since is at the edge, "now".
+        return LEFT + min((moment - first) / ((last - first) or 1.0), 1.0) * (WIDTH - LEFT)
+
+    line = " ".join(f"{across(at):.1f},{_height(value / top):.1f}" for at, value in points)
     said = f"{title}: now {number(points[-1][1])}, at most {number(max(v for _, v in points))}"
     return Markup(
         '<svg class="chart {kind}" viewBox="0 0 {w} {h}" role="img" aria-label="{said}, over the '
-        'last {span}"><title>{said}</title>{grid}'
+        'last {span}{deploys}"><title>{said}</title>{grid}'
         '<polygon class="fill" points="{left},{floor} {line} {w},{floor}"/>'
-        '<polyline class="line" points="{line}"/>'
+        '<polyline class="line" points="{line}"/>{marks}'
         '<text class="axis" x="{left}" y="{base}">{span} ago</text>'
         '<text class="axis end" x="{w}" y="{base}">now</text></svg>'
     ).format(
         kind=kind, w=WIDTH, h=HEIGHT, said=said, span=duration(last - first), grid=_grid(top),
-        line=line, floor=floor, left=LEFT, base=HEIGHT - 5,
+        line=line, floor=floor, left=LEFT, base=HEIGHT - 5, deploys=deployed.in_words(flags),
+        marks=deployed.lines(flags, across, TOP, floor),
     )  # fmt: skip
+
+
+def _height(share: float) -> float:
+    return TOP + (1 - share) * (HEIGHT - TOP - BOTTOM)
 
 
 def _grid(top: float) -> Markup:
     lines = Markup("")
     for share in (0, 0.5, 1):
-        y = TOP + (1 - share) * (HEIGHT - TOP - BOTTOM)
+        y = _height(share)
         lines += Markup(
             '<line class="grid" x1="{left}" x2="{w}" y1="{y:.1f}" y2="{y:.1f}"/>'
             '<text class="axis end" x="{label}" y="{text:.1f}">{said}</text>'

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from turnout import __version__
+from turnout.deploys import LONGEST, Deploy
 from turnout.job import JobRecord, QueueStats, Retention, StoreInfo, WorkerInfo
 from turnout.stacks import Told
 from turnout.standing import Condition, Standing
@@ -29,6 +30,7 @@ _TEXT: dict[str, Any] = {"type": "string"}
 _ID: dict[str, Any] = {"type": "string", "format": "uuid"}
 _NUMBER: dict[str, Any] = {"type": "integer"}
 _AGE: dict[str, Any] = {"type": ["number", "null"]}
+_FLAG: dict[str, Any] = {"type": "boolean"}
 
 
 def show(request: Request) -> bytes:
@@ -40,7 +42,7 @@ def describe(root: str) -> dict[str, Any]:
     """Return the description of a dashboard that is mounted at `root`."""
     kinds = (
         JobRecord, QueueStats, Row, WorkerInfo, StoreInfo, Retention, Reason, Event, Entry,
-        Alert, Standing, Condition, Step, Told, Holder, View,
+        Alert, Standing, Condition, Step, Told, Holder, View, Deploy,
     )  # fmt: skip
     _, schemas = msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")
     schemas["Job"] = _job(schemas)
@@ -136,7 +138,7 @@ def _job(schemas: dict[str, Any]) -> dict[str, Any]:
     """Return a job as pages show it: the record, secrets hidden, and a few words more."""
     record = schemas["JobRecord"]
     more = {"kind": _TEXT, "message": {"type": ["string", "null"]}, "why": _TEXT}
-    more |= {"preview": _TEXT, "hides": {"type": "boolean"}}
+    more |= {"preview": _TEXT, "hides": _FLAG}
     return {**_object({**record["properties"], **more}), "title": "Job"}
 
 
@@ -166,7 +168,7 @@ _REPLAY = _object(
     {
         "id": _TEXT, "query": _TEXT, "by": _TEXT, "begun_at": {"type": "number"},
         "phase": {"enum": ["canary", "running", "finishing", "done", "stopped"]}, "why": _TEXT,
-        "expected": _NUMBER, "expected_more": {"type": "boolean"}, "sent": _NUMBER,
+        "expected": _NUMBER, "expected_more": _FLAG, "sent": _NUMBER,
         "passed_over": _NUMBER, "succeeded": _NUMBER, "failed": _NUMBER, "watching": _NUMBER,
         "plan": {"type": "object"},
     }
@@ -194,6 +196,7 @@ _QUERIES: dict[str, list[dict[str, Any]]] = {
 }
 _PAST: dict[str, Any] = {
     "last": {"enum": [*SPANS]}, "step": _NUMBER, "steps": _list(_ref("Step")),
+    "deploys": {"anyOf": [_list(_ref("Deploy")), {"type": "null"}]},
 }  # fmt: skip
 _FIGURES = _object(
     {
@@ -201,13 +204,12 @@ _FIGURES = _object(
         "run": {"type": "object"}, "wait": {"type": "object"},
     }
 )  # fmt: skip
-_DONE = _object({"done": {"type": "boolean"}})
+_DONE = _object({"done": _FLAG})
 _JOB_PAGE = _object(
     {
         "job": _ref("Job"), "reasons": _list(_ref("Reason")), "timeline": _list(_ref("Event")),
-        "holders": _list(_ref("Holder")),
-        "known_task": {"type": "boolean"}, "python": {"type": ["string", "null"]},
-        "actions": _list(_TEXT),
+        "holders": _list(_ref("Holder")), "known_task": _FLAG, "actions": _list(_TEXT),
+        "python": {"type": ["string", "null"]},
     }
 )  # fmt: skip
 _ANSWERS: dict[str, dict[str, Any]] = {
@@ -222,8 +224,7 @@ _ANSWERS: dict[str, dict[str, Any]] = {
     "tasks_one": _object(
         {
             **_PAST, "task": _TEXT, "figures": {"anyOf": [_FIGURES, {"type": "null"}]},
-            "groups": _list(_ref("Group")), "groups_complete": {"type": "boolean"},
-            "jobs": _list(_ref("Job")),
+            "groups": _list(_ref("Group")), "groups_complete": _FLAG, "jobs": _list(_ref("Job")),
         }
     ),
     "queues_show": _object({"at": {"type": "number"}, "queues": _list(_ref("Row"))}),
@@ -239,25 +240,23 @@ _ANSWERS: dict[str, dict[str, Any]] = {
     "job_show": _JOB_PAGE, "job_reveal": _JOB_PAGE,
     "dead_show": _object(
         {
-            "groups": _list(_ref("Group")), "looked_at": _NUMBER, "complete": {"type": "boolean"},
+            "groups": _list(_ref("Group")), "looked_at": _NUMBER, "complete": _FLAG,
             "dead": _NUMBER,
         }
     ),
-    "dead_preview": _object(
-        {"count": _NUMBER, "more": {"type": "boolean"}, "samples": _list(_ref("Job"))}
-    ),
-    "dead_act": _object({"done": {"type": "boolean"}, "changed": _NUMBER}),
+    "dead_preview": _object({"count": _NUMBER, "more": _FLAG, "samples": _list(_ref("Job"))}),
+    "dead_act": _object({"done": _FLAG, "changed": _NUMBER}),
     "replays_show": _object({"replays": _list(_REPLAY), "workers": _NUMBER}),
-    "replays_new": _object({"query": _TEXT, "jobs": _NUMBER, "more": {"type": "boolean"}}),
-    "replays_start": _object({"done": {"type": "boolean"}, "id": _TEXT, "expected": _NUMBER}),
-    "replays_stop": _object({"done": {"type": "boolean"}, "id": _TEXT, "sent": _NUMBER}),
+    "replays_new": _object({"query": _TEXT, "jobs": _NUMBER, "more": _FLAG}),
+    "replays_start": _object({"done": _FLAG, "id": _TEXT, "expected": _NUMBER}),
+    "replays_stop": _object({"done": _FLAG, "id": _TEXT, "sent": _NUMBER}),
     "limits_show": _object(
         {
             "limits": _list(_ref("Standing")), "dependencies": _list(_ref("Condition")),
             "holders": _list(_ref("Holder")),
         }
     ),
-    "workers_order": _DONE,
+    "workers_order": _DONE, "deploys_mark": {"allOf": [_DONE, _ref("Deploy")]},
     "workers_show": _object({"workers": _list(_ref("WorkerInfo")), "unserved": _list(_TEXT)}),
     "workers_one": _object(
         {"worker": _ref("WorkerInfo"), "jobs": _list(_ref("Job")), "told": _TOLD}
@@ -291,8 +290,8 @@ _FORMS: dict[str, dict[str, Any]] = {
     ),
     "jobs_act": _form(["action", "id", "sure"], action=_ACTION, id=_IDS, sure=_SURE),
     "job_act": _form(["action", "sure"], action=_ACTION, sure=_SURE),
-    "job_again": _form([], args=_TEXT),
-    "job_reveal": _form([]),
+    "job_again": _form([], args=_TEXT), "job_reveal": _form([]),
+    "deploys_mark": _form(["label"], label={**_TEXT, "minLength": 1, "maxLength": LONGEST}),
     "dead_act": _form(
         ["task", "action"],
         task=_NAME, error=_SHORT, action={"enum": ["retry", "delete"]}, after=_ID,

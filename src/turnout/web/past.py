@@ -1,4 +1,5 @@
-"""What workers have counted: the last hour to the last 90 days, as a line of steps and by task.
+"""What workers have counted: the last hour to the last 90 days, as a line of steps and by task; and
+what was deployed in that time.
 
 The invariant: one look reads at most a step's 200 rows for each of its steps, and serves everybody
 who asks for the same within a few seconds; how many looks are remembered is bounded.
@@ -13,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from turnout.deploys import Deploy, Deploys
+from turnout.errors import StoreUnavailable
 from turnout.metrics import Measured, step_for, summed
 from turnout.store.patience import held
 from turnout.store.protocol import KeepsMetrics
@@ -46,6 +49,7 @@ class Past(msgspec.Struct, frozen=True, kw_only=True):
     steps: tuple[Step, ...]
     tasks: tuple[Measured, ...]  # the most attempts first
     total: Measured | None = None  # None: nothing was counted
+    deploys: tuple[Deploy, ...] | None = ()  # the newest first; None: who keeps them is away
 
     def line(self, value: Callable[[Step], float]) -> list[tuple[float, float]]:
         """Return (time, value per minute) of each step."""
@@ -78,6 +82,11 @@ class Archive:
                 self._looks.popitem(last=False)
             return past
 
+    def forget(self) -> None:
+        """Read anew at the next look: something was added."""
+        with held(self._lock):
+            self._looks.clear()
+
     def _read(self, seconds: float, task: str | None) -> Past:
         store, now, step = self._store(), self._clock(), step_for(seconds)
         first = int(now - seconds) // step * step
@@ -92,7 +101,15 @@ class Archive:
             steps=tuple(_steps(rows, range(first, int(now) + 1, step))),
             tasks=tuple(tasks),
             total=total[0] if total else None,
+            deploys=_deployed(store, self._clock, first),
         )
+
+
+def _deployed(store: Store, clock: Callable[[], float], since: float) -> tuple[Deploy, ...] | None:
+    try:
+        return tuple(one for one in Deploys(store, clock).all() if one.at >= since)
+    except StoreUnavailable:  # one shard of several: the rest of the page is worth showing
+        return None
 
 
 def _steps(rows: Sequence[Measured], times: range) -> list[Step]:

@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from turnout.web import charts, static, wording
+from turnout.web import charts, deployed, static, wording
 from turnout.web.incoming import wants_json
 from turnout.web.visit import Desk, Moved, Page, Visit
 
@@ -49,7 +49,9 @@ def make_templates() -> Environment:
         cut=wording.cut,
     )
     ours = {"gauge": charts.gauge, "plural": wording.plural, "icon": static.mark}
-    names: dict[str, Any] = {**ours, "asset": static.asset}
+    names: dict[str, Any] = {
+        **ours, "asset": static.asset, "most_deploys": deployed.MOST_LISTED,
+    }  # fmt: skip
     cast("dict[str, Any]", env.globals).update(names)
     return env
 
@@ -116,6 +118,7 @@ SAID = {
     "reset": "All that was learnt of the dependency is forgotten.",
     "replaying": "The replay began: a worker carries it out.",
     "halted": "The replay is stopped. What it sent stays in the queues.",
+    "marked": "The deploy is marked on the charts.",
     "saved": "The view is saved, for all who look at this store.",
     "forgotten": "The view is forgotten.",
     "changed": "Done.",

@@ -14,6 +14,7 @@ import msgspec
 from turnout.web.pages import (
     about,
     dead,
+    deploys,
     job,
     jobs,
     limits,
@@ -57,6 +58,7 @@ SPOTS = (
     Spot("/dead", dead.show),
     Spot("/dead/group", dead.preview),
     Spot("/dead/act", dead.act, "operator", "POST"),
+    Spot("/deploys/mark", deploys.mark, "operator", "POST"),
     Spot("/replays", replays.show),
     Spot("/replays/new", replays.new, "operator"),
     Spot("/replays/start", replays.start, "operator", "POST"),

@@ -13,6 +13,7 @@ import msgspec
 from turnout.job import QueueStats
 from turnout.queues import lanes_of
 from turnout.web import charts
+from turnout.web.deployed import flags_of
 from turnout.web.forecast import Forecast, forecast
 from turnout.web.groups import group_bars, group_dead, group_model
 from turnout.web.pages import tasks
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from turnout.job import StoreInfo
+    from turnout.web.deployed import Flag
     from turnout.web.past import Past
     from turnout.web.pulse import Look, Sample
     from turnout.web.visit import Visit
@@ -140,20 +142,19 @@ def alerts(rows: Sequence[Row], look: Look, store: StoreInfo) -> list[Alert]:
 
 def charts_of(past: Past, history: Sequence[Sample]) -> list[Any]:
     """Return what workers counted, beside what this process has seen waiting."""
-    kept, seen = tasks.drawn(past), draw(history)
+    kept, seen = tasks.drawn(past), draw(history, flags_of(past.deploys or (), past.now))
     return [kept[0], kept[1], kept[3], *seen[1:]] if kept else seen
 
 
-def draw(history: Sequence[Sample]) -> list[Any]:
+def draw(history: Sequence[Sample], flags: Sequence[Flag] = ()) -> list[Any]:
     """Return the charts of the first page."""
     if not history or history[-1].at - history[0].at <= 0:
         return []
     rate = [(one.at, float(one.per_minute)) for one in history]
     ready = [(one.at, float(one.ready)) for one in history]
-    return [
-        ("Finished per minute", charts.area(rate, title="Finished per minute", kind="rate")),
-        ("Ready, waiting for a worker", charts.area(ready, title="Ready jobs", kind="ready")),
-    ]
+    finished = charts.area(rate, title="Finished per minute", kind="rate", flags=flags)
+    waiting = charts.area(ready, title="Ready jobs", kind="ready", flags=flags)
+    return [("Finished per minute", finished), ("Ready, waiting for a worker", waiting)]
 
 
 def sparks(rows: Sequence[Row], history: Sequence[Sample]) -> dict[str, Any]:

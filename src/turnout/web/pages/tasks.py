@@ -12,6 +12,7 @@ from turnout import finding
 from turnout.metrics import OTHER, Spread, as_figures, upper
 from turnout.search import Query
 from turnout.web import charts
+from turnout.web.deployed import flags_of
 from turnout.web.groups import group_bars, group_dead, group_model
 from turnout.web.pages.jobs import job_model
 from turnout.web.past import SPANS
@@ -82,7 +83,7 @@ def span_of(visit: Visit) -> str:
 
 def past_model(span: str, past: Past) -> dict[str, Any]:
     """Return a history as pages and programs see it."""
-    return {"last": span, "step": past.step, "steps": past.steps}
+    return {"last": span, "step": past.step, "steps": past.steps, "deploys": past.deploys}
 
 
 def drawn(past: Past) -> Drawn:
@@ -92,16 +93,17 @@ def drawn(past: Past) -> Drawn:
     ran, failed = past.line(lambda one: one.attempts), past.line(lambda one: one.failed)
     waited = [(one.at, (one.wait_p95 or 0.0) * 1_000) for one in past.steps]
     took = [(one.at, (one.run_p95 or 0.0) * 1_000) for one in past.steps]
+    flags = flags_of(past.deploys or (), past.now)
+    drawn_by = (
+        ("Attempts per minute", ran, "rate"),
+        ("Failed attempts per minute", failed, "bad"),
+        ("Run time, ms: 95 of 100 take less", took, "ready"),
+        ("Wait, ms: 95 of 100 start sooner", waited, "ready"),
+    )
     return [
-        _chart("Attempts per minute", ran, "rate"),
-        _chart("Failed attempts per minute", failed, "bad"),
-        _chart("Run time, ms: 95 of 100 take less", took, "ready"),
-        _chart("Wait, ms: 95 of 100 start sooner", waited, "ready"),
+        (title, charts.area(points, title=title, kind=kind, flags=flags))
+        for title, points, kind in drawn_by
     ]
-
-
-def _chart(title: str, points: list[tuple[float, float]], kind: str) -> tuple[str, Markup]:
-    return title, charts.area(points, title=title, kind=kind)
 
 
 def histograms(row: Measured) -> Drawn:
