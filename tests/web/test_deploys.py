@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 
 from turnout.deploys import KEPT, MOST, Deploy
-from turnout.errors import StoreUnavailable
+from turnout.errors import StoreBusy, StoreUnavailable
 from turnout.metrics import Measured, Spread, bucketed
 from turnout.web import charts
 from turnout.web.deployed import NEAR, Flag, flags_of, said
@@ -152,9 +152,10 @@ def test_a_program_is_answered_in_json(shop, admin):
         assert "label" in refused.json()["detail"]
 
 
-def test_a_page_is_shown_when_only_the_keeper_of_deploys_is_away(yard, admin, monkeypatch):
+@pytest.mark.parametrize("error", [StoreUnavailable, StoreBusy])
+def test_a_page_is_shown_when_only_the_keeper_of_deploys_fails(yard, admin, monkeypatch, error):
     def away(self):
-        raise StoreUnavailable("away")
+        raise error("no answer")
 
     monkeypatch.setattr("turnout.web.past.Deploys.all", away)
     page = admin.get("/")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from turnout.deploys import Deploy, Deploys
-from turnout.errors import StoreUnavailable
+from turnout.errors import StoreBusy, StoreUnavailable
 from turnout.metrics import Measured, step_for, summed
 from turnout.store.patience import held
 from turnout.store.protocol import KeepsMetrics
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 SPANS = {"1h": 3_600.0, "1d": 86_400.0, "7d": 604_800.0, "30d": 2_592_000.0, "90d": 7_776_000.0}
 """How far back one can look."""
 _FRESH_SHARE, _FRESH_MOST = 600, 60.0  # a look serves for a 600th of its span, or a minute
+_FRESH_UNSURE = 5.0  # where the deploys could not be read
 _MOST_KEPT = 64
 
 
@@ -49,7 +50,7 @@ class Past(msgspec.Struct, frozen=True, kw_only=True):
     steps: tuple[Step, ...]
     tasks: tuple[Measured, ...]  # the most attempts first
     total: Measured | None = None  # None: nothing was counted
-    deploys: tuple[Deploy, ...] | None = ()  # the newest first; None: who keeps them is away
+    deploys: tuple[Deploy, ...] | None = ()  # the newest first; None: not known now
 
     def line(self, value: Callable[[Step], float]) -> list[tuple[float, float]]:
         """Return (time, value per minute) of each step."""
@@ -76,7 +77,8 @@ class Archive:
             if known is not None and time.monotonic() < known[0]:
                 return known[1]
             past = self._read(SPANS[span], task)
-            until = time.monotonic() + min(SPANS[span] / _FRESH_SHARE, _FRESH_MOST)
+            most = _FRESH_UNSURE if past.deploys is None else _FRESH_MOST
+            until = time.monotonic() + min(SPANS[span] / _FRESH_SHARE, most)
             self._looks[span, task] = (until, past)
             while len(self._looks) > _MOST_KEPT:
                 self._looks.popitem(last=False)
@@ -108,7 +110,9 @@ class Archive:
 def _deployed(store: Store, clock: Callable[[], float], since: float) -> tuple[Deploy, ...] | None:
     try:
         return tuple(one for one in Deploys(store, clock).all() if one.at >= since)
-    except StoreUnavailable:  # one shard of several: the rest of the page is worth showing
+    except (StoreUnavailable, StoreBusy):
+        # One shard of several is away, or writers hold the lock that marks are read under and
+        # counts are not: the rest of the page is worth showing.
         return None
 
 
