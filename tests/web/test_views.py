@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from turnout.errors import ConfigError
+from turnout.errors import ConfigError, StoreUnavailable
 from turnout.views import MOST, View, forget, save, saved
+from turnout.web import Person, dashboard
+from web.conftest import Browser, Shop
 
 
 def test_save_see_replace_and_forget(admin, open_as):
@@ -48,6 +52,20 @@ def test_no_more_than_there_is_room_for(shop):
     save(shop.store, View(name="view 00", query="state:cancelled"))
     assert forget(shop.store, "view 01")
     assert len(saved(shop.store)) == MOST - 1
+
+
+def test_jobs_are_shown_while_the_shard_that_keeps_views_is_away(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    away = "redis://127.0.0.1:1/0"
+    shop = Shop(f"sharded:a={away}|b=sqlite:///b.db")
+    with pytest.raises(StoreUnavailable):
+        saved(shop.store)
+    job_id = shop.put(id="018f0000-0000-7000-8000-000000000001")
+    app: Any = dashboard(shop.app, authorize=lambda _request: Person("anna", "viewer"))
+    found = Browser(app).json("/jobs.json")
+    assert ([one["id"] for one in found["jobs"]], found["views"]) == ([job_id], [])
+    app.state.desk.pulse.close()
+    shop.app.close()
 
 
 def test_two_who_save_at_once_both_keep_theirs(shop, monkeypatch):

@@ -9,11 +9,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from turnout import finding, search, views
+from turnout.errors import StoreUnavailable
 from turnout.job import Action, JobFilter, JobRecord, State
 from turnout.replay import REPLAYED
 from turnout.web.visit import MOST_LIMIT, Moved, Page, Refusal, checked_id, chosen
 
 if TYPE_CHECKING:
+    from turnout.views import View
     from turnout.web.visit import Visit
 
 ACTIONS = ("retry", "cancel", "delete")
@@ -47,11 +49,18 @@ def show(visit: Visit) -> Page:
         "next": found.next,
         "looked_at": found.looked_at,
         "looked_back_to": found.looked_back_to,
-        "views": views.saved(visit.jobs.store),
+        "views": _saved_views(visit),
     }
     replayable = bool(query.states) and set(query.states) <= set(REPLAYED) and not query.views
     extra = {"shortcuts": SHORTCUTS, "after": after, "limit": limit, "replayable": replayable}
     return Page(template="jobs.html", model=model, extra=extra, status=400 if query.faults else 200)
+
+
+def _saved_views(visit: Visit) -> list[View]:
+    try:
+        return views.saved(visit.jobs.store)
+    except StoreUnavailable:  # one shard of several: the jobs of the others are worth showing
+        return []
 
 
 def job_model(visit: Visit, record: JobRecord, *, revealed: bool = False) -> dict[str, Any]:
