@@ -53,6 +53,13 @@ def test_the_first_load_is_small(admin, shop):
     assert sum(len(gzip.compress(part.encode())) for part in parts) < 20_000
 
 
+def test_files_travel_compressed_and_pages_which_hold_a_token_do_not(admin):
+    [style] = re.findall(r'href="(/static/turnout.css[^"]+)"', admin.get("/"))
+    for path, known, coding in ((style, "gzip", "gzip"), (style, "", None), ("/", "gzip", None)):
+        answer = admin.client.get(path, headers={"accept-encoding": known})
+        assert answer.headers.get("content-encoding") == coding
+
+
 def test_pausing_and_resuming_a_queue(admin, shop):
     shop.mail.enqueue("a@example.com")
     assert "The queue is paused" in admin.follow("/queues/pause", queue="mail", paused="yes")

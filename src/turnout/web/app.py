@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -90,7 +92,8 @@ class _Dashboard:
     def __init__(self, desk: Desk, authorize: Authorize) -> None:
         self._desk = desk
         self._authorize = authorize
-        routes = [Route("/static/{name}", static.serve)]
+        small = [Middleware(GZipMiddleware)]  # no page: what it echoes could tell of its secrets
+        routes = [Route("/static/{name}", static.serve, middleware=small)]
         routes += [Route(path, self._endpoint(path), methods=["GET"]) for path in _OTHERS]
         routes.append(Route("/openapi.json", self._endpoint(openapi.show), methods=["GET"]))
         for spot in SPOTS:
