@@ -42,7 +42,7 @@ def sqlite_row(folder: Path) -> Callable[[str], object]:
 def postgresql_row(url: str) -> Callable[[str], object]:
     import psycopg
 
-    bare = psycopg.connect(url, autocommit=True)
+    bare = psycopg.connect(url.partition("?")[0], autocommit=True)  # the options are ours
     bare.prepare_threshold = 0
     bare.execute("DROP TABLE IF EXISTS bare_job")
     bare.execute("CREATE TABLE bare_job (id uuid PRIMARY KEY, args text)")
