@@ -53,7 +53,10 @@ def works(store: PostgresStore, n: int) -> bool:
         return False
 
 
-def test_a_settle_that_the_crash_forgot_is_sent_again(mortal, crashing):
+@pytest.mark.parametrize("who", ["exchange", "heartbeat", "look"])
+def test_a_settle_that_the_crash_forgot_is_sent_again_whichever_call_met_the_crash(
+    mortal, crashing, who
+):
     mortal.stop("fast")
     mortal.start("wal_writer_delay=10s")
     wait_until(lambda: works(crashing, 1), "the server is back")
@@ -67,8 +70,13 @@ def test_a_settle_that_the_crash_forgot_is_sent_again(mortal, crashing):
     other = PostgresStore.from_url(f"{mortal.url}?schema=crash")
     assert state_of(other, 1) is State.RUNNING, "the crash has forgotten the settle"
     other.close()
+    calls = {
+        "exchange": lambda: crashing.exchange("e1", [], None),
+        "heartbeat": lambda: crashing.heartbeat(worker("e1"), ttl=30.0),
+        "look": crashing.count,
+    }
     with pytest.raises(StoreUnavailable):
-        crashing.exchange("e1", [], None)
+        calls[who]()
     crashing.exchange("e1", [], None)
     assert state_of(crashing, 1) is State.SUCCEEDED
 

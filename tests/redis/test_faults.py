@@ -65,7 +65,8 @@ def test_with_every_write_on_disk_a_killed_server_forgets_nothing(mortal, opened
     assert store.exchange("e1", [], want()).lost is False
 
 
-def test_settles_of_the_last_second_that_a_power_cut_forgot_are_sent_again(mortal, opened):
+@pytest.mark.parametrize("who", ["exchange", "heartbeat", "look"])
+def test_settles_of_the_last_second_that_a_power_cut_forgot_are_sent_again(mortal, opened, who):
     server = mortal(*AOF, "everysec")
     store = opened(server.url)
     assert store.describe().enqueue_survives == "a killed process"
@@ -88,8 +89,13 @@ def test_settles_of_the_last_second_that_a_power_cut_forgot_are_sent_again(morta
     server.start()
     states = {state_of(opened(server.url), n) for n in range(1, 6)}
     assert states == {State.RUNNING}, "the settles are forgotten"
+    calls = {
+        "exchange": lambda: store.exchange("e1", [], None),
+        "heartbeat": lambda: store.heartbeat(worker("e1"), ttl=30.0),
+        "look": store.count,
+    }
     with pytest.raises(StoreUnavailable):
-        store.exchange("e1", [], None)
+        calls[who]()
     store.exchange("e1", [], None)
     assert [state_of(store, n) for n in (1, 2, 4, 5)] == [
         State.SUCCEEDED, State.SUCCEEDED, State.QUEUED, State.SUCCEEDED,

@@ -139,8 +139,12 @@ class PostgresStore(Enqueues, KeepsMetrics, Ordered[Bell]):
     def _lend(self) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
         if not self._ready:
             self.setup()
-        with self._connections.lend() as connection:
-            yield connection
+        try:
+            with self._connections.lend() as connection:
+                yield connection
+        except StoreUnavailable:  # whichever verb meets it first: those after it may work again
+            self._recent.doubt()
+            raise
 
     def _write(self, verb: Callable[[Turn], T], now: float | None) -> T:
         def write() -> T:
@@ -176,12 +180,8 @@ class PostgresStore(Enqueues, KeepsMetrics, Ordered[Bell]):
                     return borrowed(query, (*values[:2], False, *values[3:]))
 
                 return self._converse(run, epoch, batch, None, now)[0]
-        try:
-            with self._lend() as connection:
-                return self._exchange(connection, epoch, batch, want, now)
-        except StoreUnavailable:
-            self._recent.doubt()
-            raise
+        with self._lend() as connection:
+            return self._exchange(connection, epoch, batch, want, now)
 
     def _exchange(
         self,
@@ -196,9 +196,8 @@ class PostgresStore(Enqueues, KeepsMetrics, Ordered[Bell]):
         def run(values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
             return connection.execute(sql, values).fetchall()
 
-        again = self._recent.doubtful(epoch)
-        if again:
-            self._converse(run, epoch, Batch(again), None, now)
+        again = lambda some: self._converse(run, epoch, Batch(some), None, now)  # noqa: E731
+        self._recent.resend(epoch, again)
         answer, settled = self._converse(run, epoch, batch, want, now)
         if self._async and batch.outcomes:
             self._recent.keep(epoch, Sent(batch, settled))

@@ -119,8 +119,12 @@ class RedisStore(Ordered[Bell]):
     def _lend(self) -> Iterator[Link]:
         if not self._ready:
             self.setup()
-        with self._connections.lend() as link:
-            yield link
+        try:
+            with self._connections.lend() as link:
+                yield link
+        except StoreUnavailable:  # whichever verb meets it first: those after it may work again
+            self._recent.doubt()
+            raise
 
     # ---- the path of a job
 
@@ -165,12 +169,8 @@ class RedisStore(Ordered[Bell]):
         """Settle and lease in one script."""
         if within is not None:
             raise WithinError(_NO_TRANSACTIONS)
-        try:
-            with self._lend() as link:
-                return self._exchange(link, epoch, outcomes, want, now)
-        except StoreUnavailable:
-            self._recent.doubt()
-            raise
+        with self._lend() as link:
+            return self._exchange(link, epoch, outcomes, want, now)
 
     def _exchange(
         self,
@@ -180,9 +180,8 @@ class RedisStore(Ordered[Bell]):
         want: Want | None,
         now: float | None,
     ) -> Exchanged:
-        again = self._recent.doubtful(epoch)
-        if again:
-            converse(link, epoch, Batch(again), None, (0, now))
+        again = lambda some: converse(link, epoch, Batch(some), None, (0, now))  # noqa: E731
+        self._recent.resend(epoch, again)
         fence = (self._in_doubt.get(epoch, 0) or _new_fence()) if want is not None else 0
         batch = Batch(outcomes)
         try:
