@@ -196,8 +196,7 @@ class PostgresStore(Enqueues, KeepsMetrics, Ordered[Bell]):
         def run(values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
             return connection.execute(sql, values).fetchall()
 
-        again = lambda some: self._converse(run, epoch, Batch(some), None, now)  # noqa: E731
-        self._recent.resend(epoch, again)
+        self._recent.resend(epoch, lambda some: self._converse(run, epoch, Batch(some), None, now))
         answer, settled = self._converse(run, epoch, batch, want, now)
         if self._async and batch.outcomes:
             self._recent.keep(epoch, Sent(batch, settled))

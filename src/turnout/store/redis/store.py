@@ -180,8 +180,7 @@ class RedisStore(Ordered[Bell]):
         want: Want | None,
         now: float | None,
     ) -> Exchanged:
-        again = lambda some: converse(link, epoch, Batch(some), None, (0, now))  # noqa: E731
-        self._recent.resend(epoch, again)
+        self._recent.resend(epoch, lambda some: converse(link, epoch, Batch(some), None, (0, now)))
         fence = (self._in_doubt.get(epoch, 0) or _new_fence()) if want is not None else 0
         batch = Batch(outcomes)
         try:
