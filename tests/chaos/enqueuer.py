@@ -17,7 +17,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from chaos.shop import KEYS, draw_kind, make_app
+from chaos.shop import BOOTHS, KEYS, draw_kind, make_app
 from turnout import Turnout
 from turnout.errors import StoreError
 from turnout.task import PreparedJob
@@ -62,6 +62,8 @@ class Enqueuer:
             return task.prepare(key), f"once-{key}"
         if kind == "later":
             return task.using(delay=self.rng.uniform(0.2, 2.0)).prepare(n), ""
+        if kind in {"booth", "abooth"}:
+            return task.prepare(n % BOOTHS, n), ""
         priority = self.rng.choice((0, 0, 0, 5, -5))
         return task.using(priority=priority).prepare(n), ""
 

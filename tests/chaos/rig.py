@@ -22,17 +22,20 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from chaos.shop import KEYS, KINDS, app_file, make_app
+import msgspec
+
+from chaos.judging import judge
+from chaos.shop import KEYS, KINDS, PLACES, app_file, make_app
 from chaos.stages import Stage
 from turnout.cli._chaos_worker import command
 from turnout.errors import StoreError
 from turnout.job import JobFilter
-from turnout.testing.chaos.checker import Checker, check_effects
+from turnout.testing.chaos.checker import Checker
 from turnout.testing.chaos.fleet import PROCESS_FAULTS, Fleet, memory
 from turnout.testing.chaos.ledger import EVERYBODY, Ledger
-from turnout.testing.chaos.recovery import recovery
+from turnout.testing.chaos.overlap import KEPT, Reach
 from turnout.testing.chaos.schedule import Planned, draw
-from turnout.testing.chaos.stories import End, Tale, read
+from turnout.testing.chaos.stories import End
 from turnout.testing.chaos.worker import Orders
 
 HERE = Path(__file__).parent
@@ -95,6 +98,7 @@ class ChaosRig:
         self.enqueuers: list[subprocess.Popen[bytes]] = []
         self._enqueuers_started = 0
         self.ends: dict[str, End] = {}
+        self._ends_seen: dict[End, End] = {}  # a million jobs end in a few ways
         self.pending: dict[str, None] = {}
         self._read_to = 0
         self.faults: Counter[str] = Counter()
@@ -267,7 +271,8 @@ class ChaosRig:
             return
         for record in self.store.find(JobFilter(ids=tuple(ids)), limit=len(ids)):
             if record.state.is_final:
-                self.ends[record.id] = End.of(record)
+                end = End.of(record)
+                self.ends[record.id] = self._ends_seen.setdefault(end, end)
         for job in ids:
             del self.pending[job]
             if job not in self.ends:
@@ -304,12 +309,11 @@ class ChaosRig:
     def _report(
         self, seconds: float, drained: float, codes: list[int], starved: int
     ) -> dict[str, Any]:
-        tale = read(self.ledger.lines())
-        self._name_receipts(tale)
-        verdict = Checker(tale, self.ends, kinds=KINDS, slack=LEASE + 3.0,
-                          forgets=self.stage.forgets).check()  # fmt: skip
-        effects = Counter(job for job, _ in self.stage.effects())
-        wrong = verdict.violations + check_effects(tale, self.ends, effects)
+        written = self.stage.effects()
+        reach = Reach(slack=LEASE + 3.0, lasts=LEASE * KEPT, forgets=self.stage.forgets)
+        checker = Checker(self.ends, kinds=KINDS, reach=reach)
+        found = judge(self.ledger, checker, self.ends, written)
+        verdict, wrong, effects = found.verdict, found.wrong, Counter(job for job, _ in written)
         wrong += self._bounds()
         wrong += [f"a supervisor ended with {code}" for code in codes]
         info = self.store.describe()
@@ -325,10 +329,10 @@ class ChaosRig:
             "enqueuers": settings.enqueuers,
             "lease_seconds": LEASE,
             "jobs": verdict.jobs,
-            "accepted": sum(one.accepted is not None for one in tale.stories.values()),
+            "accepted": found.accepted,
             "runs": verdict.runs,
             "states": dict(sorted(verdict.states.items())),
-            "faults": dict(sorted(self._faults(tale).items())),
+            "faults": dict(sorted((self.faults + Counter(poison=found.poisoned)).items())),
             "lost": len(verdict.lost),
             "violations": len(wrong),
             "told": wrong[:30],
@@ -337,9 +341,10 @@ class ChaosRig:
             "late_outcomes_refused": verdict.void,
             "outcomes_forgotten_by_a_crash": verdict.forgotten,
             "quarantined": verdict.quarantined,
+            "limits": {"allowed_at_once": PLACES, **msgspec.structs.asdict(verdict.limited)},
             "effects": {"jobs": len(effects), "doubled": sum(n > 1 for n in effects.values())},
             "oldest_doubled_seconds": round(verdict.window, 3),
-            "worst_recovery_seconds": recovery(tale),
+            "worst_recovery_seconds": found.recovery,
             "drained_seconds": round(drained, 2),
             "seconds": round(seconds, 1),
             "starved": starved,
@@ -351,17 +356,6 @@ class ChaosRig:
                 "load_average": round(os.getloadavg()[0], 2),
             },
         }
-
-    def _faults(self, tale: Tale) -> Counter[str]:
-        poisoned = sum(fault.kind == "poison" for fault in tale.faults)
-        return self.faults + Counter({"poison": poisoned})
-
-    def _name_receipts(self, tale: Tale) -> None:
-        """Give the jobs that jobs enqueued their kind: they are known by what they left."""
-        for _, receipt in self.stage.effects():
-            story = tale.stories.get(receipt)
-            if story is not None:
-                story.kind = "receipt"
 
     def _bounds(self) -> list[str]:
         """Say what is left that nobody will ever need."""

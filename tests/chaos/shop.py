@@ -5,7 +5,8 @@ slow       takes a while                later      enqueued with a delay
 flaky      fails twice, then succeeds   aquick     a coroutine that waits
 doomed     fails until it is dead       charge     writes an effect in its own transaction,
 dropped    gives up on purpose                     and enqueues a receipt in the same
-poison     ends its process each time
+poison     ends its process each time   booth      two at once at each of a few booths,
+                                        abooth     a coroutine at the same booths
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ import random
 import time
 from pathlib import Path
 
-from turnout import Discard, Turnout, current_job, exactly
+from turnout import Discard, Turnout, concurrency, current_job, exactly
 from turnout.testing.chaos.ledger import Ledger
 
 EFFECTS = "chaos_effect"
 KEYS = 20  # that the unique jobs share
+BOOTHS, PLACES = 2, 2  # keys of the limit, and how many jobs each of them lets run at once
 KINDS = {
     "quick": {"succeeded"},
     "slow": {"succeeded"},
@@ -33,12 +35,14 @@ KINDS = {
     "aquick": {"succeeded"},
     "charge": {"succeeded"},
     "receipt": {"succeeded"},
+    "booth": {"succeeded"},
+    "abooth": {"succeeded"},
 }
 """Kind -> the final states that its jobs may reach; dead by quarantine apart."""
 
 WEIGHTS = {
     "quick": 40, "slow": 6, "flaky": 8, "doomed": 3, "dropped": 3, "once": 10, "later": 8,
-    "aquick": 12, "charge": 10, "poison": 0.1,
+    "aquick": 12, "charge": 10, "booth": 5, "abooth": 4, "poison": 0.1,
 }  # fmt: skip
 WITHOUT_TRANSACTIONS = {"charge", "receipt"}
 
@@ -47,6 +51,7 @@ def make_app(url: str, ledger: Ledger, *, keep: float = 3600.0) -> Turnout:
     """Return the application over a store."""
     jobs = Turnout(url, keep=keep)
     _steady(jobs)
+    _limited(jobs)
     _failing(jobs, ledger)
     if not url.startswith("redis"):
         _transactional(jobs)
@@ -74,6 +79,21 @@ def _steady(jobs: Turnout) -> None:
     @jobs.task(name="aquick", queue="async")
     async def aquick(n: int) -> None:
         await asyncio.sleep(random.Random(n).uniform(0.0, 0.1))
+
+
+def _limited(jobs: Turnout) -> None:
+    # What a killed worker held is free once its lease is over, not after a lease of its own.
+    limit = concurrency("booth", PLACES, by="booth", lease=1.0)
+
+    @jobs.task(name="booth", limit=limit)
+    def booth(booth: int, n: int) -> None:
+        del booth
+        time.sleep(random.Random(n).uniform(0.02, 0.4))
+
+    @jobs.task(name="abooth", queue="async", limit=limit)
+    async def abooth(booth: int, n: int) -> None:
+        del booth
+        await asyncio.sleep(random.Random(n).uniform(0.02, 0.4))
 
 
 def _failing(jobs: Turnout, ledger: Ledger) -> None:

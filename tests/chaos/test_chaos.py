@@ -29,3 +29,4 @@ def test_nothing_is_lost_and_nothing_doubled_without_a_reason(stage, tmp_path):
     assert report["states"]["succeeded"] > 50, told
     assert {"dead", "discarded"} <= report["states"].keys(), told
     assert len(report["faults"]) >= 4, told
+    assert report["limits"]["jobs"] > 0, told

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from turnout.testing.chaos.checker import Checker, check_effects
+from chaos.judging import judge as judge_ledger
+from turnout.testing.chaos.checker import Checker, check_effects, unknown_effects
+from turnout.testing.chaos.ledger import Ledger
+from turnout.testing.chaos.overlap import Reach
 from turnout.testing.chaos.recovery import recovery
 from turnout.testing.chaos.schedule import draw
 from turnout.testing.chaos.stories import End, read
@@ -22,7 +25,9 @@ SUCCEEDED = {"a": End("succeeded", 1)}
 def judge(text, ends=None, **options):
     tale = read(line.split() for line in text.strip().splitlines())
     given = SUCCEEDED if ends is None else ends
-    return Checker(tale, given, kinds=KINDS, slack=2.0, **options).check()
+    checker = Checker(given, kinds=KINDS, reach=Reach(slack=2.0, **options))
+    checker.take(tale)
+    return checker.finish()
 
 
 def wrong(text, ends=None, **options):
@@ -215,7 +220,8 @@ def test_effects_are_there_once_if_the_job_succeeded():
     assert "0 times" in check_effects(tale, SUCCEEDED, {})[0]
     assert "2 times" in check_effects(tale, SUCCEEDED, {"a": 2})[0]
     assert "1 times" in check_effects(tale, {"a": End("dead", 1)}, {"a": 1})[0]
-    assert "unknown" in check_effects(tale, SUCCEEDED, {"a": 1, "b": 1})[0]
+    assert unknown_effects(SUCCEEDED, {"a": 1}) == []
+    assert "unknown" in unknown_effects(SUCCEEDED, {"a": 1, "b": 1})[0]
 
 
 def test_a_line_that_is_none_is_refused():
@@ -249,3 +255,167 @@ def test_a_plan_follows_from_its_seed_and_has_each_kind():
     assert plan != draw(8, 1.0, weights)
     assert {planned.kind for planned in plan} == {"kill", "suspend", "roll"}
     assert all(0 <= planned.at < 60 for planned in plan)
+
+
+# ---- limits
+
+LIMITED = """
+1.0 accepted 9 a quick
+1.1 start 50 a 1 700 seat:1=1
+4.5 end 50 a 1 700 ok
+4.6 settled 50 a 1 succeeded
+1.0 accepted 9 b quick
+{at} start 51 b 1 701 seat:{seat}=1
+4.7 end 51 b 1 701 ok
+4.8 settled 51 b 1 succeeded
+"""
+BOTH = {"a": End("succeeded", 1), "b": End("succeeded", 1)}
+
+
+def limited(at, *faults, seat=1, **options):
+    """Judge a run of 3.4 s that holds the only seat, and one that begins meanwhile."""
+    return judge(LIMITED.format(at=at, seat=seat) + "\n".join(faults), BOTH, **options)
+
+
+def test_one_run_more_than_a_limit_allows_is_told():
+    verdict = limited(4.4)
+    [told] = verdict.violations
+    assert told.startswith("job b (quick): began in 51 at 4.400 as number 2 under the limit")
+    assert told.endswith("'seat:1' of 1, beside job a (quick) in 50")
+    assert (verdict.limited.jobs, verdict.limited.most_at_once) == (2, 2)
+
+
+def test_runs_one_after_the_other_and_of_other_keys_are_within_their_limits():
+    for verdict in (limited(4.5), limited(4.4, seat=2)):
+        assert verdict.violations == []
+        assert (verdict.limited.jobs, verdict.limited.most_at_once) == (2, 1)
+
+
+def test_a_limit_of_two_allows_two():
+    verdict = judge(LIMITED.format(at=4.4, seat=1).replace("=1", "=2"), BOTH)
+    assert (verdict.violations, verdict.limited.most_at_once) == ([], 2)
+
+
+def test_runs_without_a_limit_are_not_counted():
+    verdict = judge(LIMITED.format(at=4.4, seat=1).replace(" seat:1=1", ""), BOTH)
+    assert (verdict.violations, verdict.limited.jobs, verdict.limited.most_at_once) == ([], 0, 0)
+
+
+def test_a_key_is_read_as_it_was_written():
+    text = LIMITED.format(at=4.4, seat=1).replace("seat:1", "a%20b%3Dc")
+    assert "under the limit 'a b=c' of 1" in wrong(text, BOTH)
+
+
+@pytest.mark.parametrize(
+    ("at", "fault", "explains"),
+    [
+        (4.4, "2.0 fault 1 2.2 suspend 50", True),
+        (4.4, "2.0 fault 1 2.2 away *", True),
+        (4.4, "2.0 fault 1 0.5 silent *", True),  # ended, and within the slack
+        (4.4, "2.0 fault 1 2.2 suspend 51", False),  # of the other, which had not begun
+        (4.4, "2.0 fault 1 2.2 suspend 77", False),
+        (4.4, "2.0 fault 1 2.2 roll 50", False),  # an orderly stop gives nothing away
+        (4.4, "2.0 fault 1 0.0 terminate 50", False),
+        (4.4, "2.0 fault 1 0.0 kill 50", False),  # it came to its end all the same
+        (3.9, "2.0 fault 1 2.2 suspend 50", False),  # its slot lasts until 4.0 at least
+        (4.4, "2.5 fault 1 2.2 away *", False),  # and here until 4.5
+        (3.0, "0.5 fault 1 3.0 away *", False),  # renewed as it began
+        (3.2, "0.5 fault 1 3.0 away *", True),
+        (4.4, "0.1 fault 1 0.5 away *", False),  # over for longer than the slack
+    ],
+)
+def test_a_run_loses_its_slot_by_a_fault_that_keeps_it_for_long_enough(at, fault, explains):
+    verdict = limited(at, fault, lasts=2.0)
+    assert bool(verdict.violations) is not explains
+    assert verdict.limited.most_at_once == 2 - explains
+    if explains:
+        assert verdict.limited.most_with_zombies == 2
+        assert verdict.limited.slots_lost == 1
+
+
+KILLED = LIMITED.replace("4.5 end 50 a 1 700 ok\n4.6 settled 50 a 1 succeeded\n", "")
+
+
+def killed(*faults):
+    """Judge a run that never came to its end, and one under the same limit 3.3 s later."""
+    text = KILLED.format(at=4.4, seat=1) + "\n".join(faults)
+    told = judge(text, {"a": End("dead"), "b": End("succeeded", 1)}).violations
+    return [what for what in told if "under the limit" in what]
+
+
+@pytest.mark.parametrize(
+    ("fault", "explains"),
+    [
+        ("4.3 fault 1 0.0 kill 50", True),
+        ("4.3 fault 1 0.1 host 49,50", True),
+        ("4.3 fault 1 0.0 poison 50", True),
+        ("1.0 fault 1 0.0 kill 50", True),  # noted, and it began before the signal came
+        ("0.1 fault 1 0.0 kill 50", False),  # an earlier process of this number
+        ("4.41 fault 1 0.0 kill 50", False),
+        ("4.3 fault 1 0.0 kill 49", False),
+        ("4.3 fault 1 0.0 orphan 50", False),
+        ("4.3 fault 1 0.0 terminate 50", False),
+    ],
+)
+def test_a_run_whose_process_was_killed_ends_there(fault, explains):
+    assert bool(killed(fault)) is not explains
+
+
+def test_a_run_that_never_ended_holds_its_slot_until_something_explains_it():
+    assert "beside job a (quick) in 50" in killed()[0]
+    assert killed("2.0 fault 1 3.0 suspend 50") == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "explains"),
+    [
+        ("1.5 fault 1 0.5 server *", True),
+        ("2.2 fault 1 0.5 server *", False),  # granted more than a second before
+        ("0.2 fault 1 0.5 server *", False),  # and after it was back
+    ],
+)
+def test_a_store_that_forgets_a_second_forgets_slots(fault, explains):
+    verdict = limited(1.8 if explains else 3.0, fault, forgets=("server",))
+    assert bool(verdict.violations) is not explains
+    assert limited(1.8, fault).violations != []
+
+
+# ---- in parts
+
+TWO_PARTS = """
+0.9 fault 1 0.1 cut *
+1.0 accepted 9 a once k
+1.1 start 50 a 1 700 seat=1
+1.5 end 50 a 1 700 ok
+1.6 settled 50 a 1 succeeded
+1.0 accepted 9 b once k
+1.4 start 51 b 1 701 seat=1
+1.7 end 51 b 1 701 ok
+1.8 settled 51 b 1 succeeded
+1.0 accepted 9 c quick
+"""
+
+
+def test_a_ledger_read_in_parts_has_each_job_once_and_what_is_everybodys_each_time():
+    lines = [line.split() for line in TWO_PARTS.strip().splitlines()]
+    whole = read(lines)
+    parts = [read(lines, part=part, of=3) for part in range(3)]
+    stories = [story for tale in parts for story in tale.stories.values()]
+    assert sorted(stories, key=lambda story: story.job) == list(whole.stories.values())
+    assert all((*tale.faults, *tale.ends) == (*whole.faults, *whole.ends) for tale in parts)
+
+
+def test_what_is_judged_in_parts_is_judged_the_same(tmp_path):
+    path = tmp_path / "ledger"
+    path.write_text(TWO_PARTS.lstrip())
+    ends = {**BOTH, "c": End("queued")}
+    effects = [("x", "a")]
+    verdicts = []
+    for part in (1_000_000, 60):
+        checker = Checker(ends, kinds=KINDS, reach=Reach(slack=2.0))
+        found = judge_ledger(Ledger(path), checker, ends, effects, part=part)
+        verdicts.append((sorted(found.wrong), found.accepted, found.recovery, found.verdict.jobs))
+    assert verdicts[0] == verdicts[1]
+    told = " ".join(verdicts[0][0])
+    for what in ("still queued", "same unique key", "under the limit", "x left an effect"):
+        assert what in told

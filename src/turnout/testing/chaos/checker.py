@@ -1,4 +1,4 @@
-"""Says what is wrong with what happened. Pure: stories, final states and faults in, a verdict out.
+"""Says what is wrong with what happened. Pure: tales and final states in, a verdict out.
 
 What must hold, whatever was done to whom:
 
@@ -9,31 +9,35 @@ What must hold, whatever was done to whom:
 * one lease starts one run; attempts start at 1, have no gaps, and never go back;
 * a job is run twice under one attempt, or after its end, only where a fault of the right kind was
   near; each such run is counted, and one that no fault explains is a violation;
-* two jobs of one unique key never run at one time.
+* two jobs of one unique key never run at one time, and of those under one limit never more than
+  it allows: `overlap.py`.
 
 A fault explains a doubled run when it touched one of its two processes, or everybody, between the
 beginning of the first and of the second. A graceful stop explains only runs that it interrupted.
+
+A tale too long to be held is taken in parts, each with some of the jobs and with all faults. What a
+verdict holds does not grow with the jobs that went well; what runs beside what is kept, as a few
+numbers a run.
 """
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from turnout.job import State
 from turnout.store.protocol import POISON
+from turnout.testing.chaos.faults import GRACEFUL, Faults
+from turnout.testing.chaos.overlap import MEMORY, Limited, Overlap, Reach
+from turnout.testing.chaos.stories import FINAL, repeats
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Mapping
 
-    from turnout.testing.chaos.stories import End, Fault, Run, Settle, Story, Tale
-
-GRACEFUL = frozenset({"terminate", "roll"})
-_MEMORY = 1.0  # seconds of outcomes that a store which does not wait for the disk may lose
-_FINAL = frozenset(state.value for state in State if state.is_final)
+    from turnout.testing.chaos.faults import Fault
+    from turnout.testing.chaos.stories import End, Run, Settle, Story, Tale
 
 
 class Verdict(msgspec.Struct):
@@ -54,61 +58,61 @@ class Verdict(msgspec.Struct):
     void: int = 0  # late outcomes that the store refused
     quarantined: int = 0
     window: float = 0.0  # seconds before a kill within which a run had ended that was run again
+    limited: Limited = msgspec.field(default_factory=Limited)
 
 
 class Checker:
-    """Judges one tale. `kinds` tells which final states the jobs of a kind may reach.
-
-    `slack` is how long after its end a fault may still cost somebody his lease, in seconds.
-    `forgets` names the faults after which the store may have lost outcomes of the last second, by
-    its own documentation.
-    """
+    """Judges tales. `ends` are the final states, `kinds` tells which of them a kind may reach."""
 
     def __init__(
         self,
-        tale: Tale,
         ends: Mapping[str, End],
         *,
         kinds: Mapping[str, Collection[str]],
-        slack: float = 5.0,
-        forgets: Collection[str] = (),
+        reach: Reach = Reach(),  # noqa: B008 - frozen
     ) -> None:
-        self._tale = tale
         self._ends = ends
         self._kinds = kinds
-        self._slack = slack
-        self._forgets = forgets
+        self._reach = reach
+        self._faults = Faults()
         self._forgotten: set[tuple[str, int]] = set()
-        self.verdict = Verdict()
+        self._overlap = Overlap(reach)
+        self._verdict = Verdict()
 
-    def check(self) -> Verdict:
-        """Return the verdict on the whole tale."""
-        verdict = self.verdict
-        for story in self._tale.stories.values():
+    def take(self, tale: Tale) -> None:
+        """Judge a tale, or the next part of one."""
+        self._faults = tale.faults
+        verdict = self._verdict
+        for story in tale.stories.values():
             verdict.jobs += 1
             verdict.runs += len(story.runs)
             verdict.void += story.voids
             self._check_end(story)
             self._check_settles(story)
             self._check_runs(story)
-        self._check_unique()
-        return verdict
+        self._overlap.take(tale.stories.values(), tale.faults)
+
+    def finish(self) -> Verdict:
+        """Return the verdict on all that was taken."""
+        self._verdict.violations += self._overlap.faults()
+        self._verdict.limited = self._overlap.limited
+        return self._verdict
 
     def _wrong(self, story: Story, what: str) -> None:
-        self.verdict.violations.append(f"job {story.job} ({story.kind or 'of no enqueue'}): {what}")
+        self._verdict.violations.append(f"{story.name}: {what}")
 
     # ---- where it ended
 
     def _check_end(self, story: Story) -> None:
         end = self._ends.get(story.job)
-        if end is None or end.state not in _FINAL:
-            self.verdict.lost.append(story.job)
+        if end is None or end.state not in FINAL:
+            self._verdict.lost.append(story.job)
             self._wrong(story, "lost: " + ("gone" if end is None else f"still {end.state}"))
             return
-        self.verdict.states[end.state] += 1
+        self._verdict.states[end.state] += 1
         allowed = self._kinds.get(story.kind)
         if end.state == "dead" and end.crashes >= POISON:
-            self.verdict.quarantined += 1
+            self._verdict.quarantined += 1
             self._check_quarantine(story, end)
         elif allowed is not None and end.state not in allowed:
             self._wrong(story, f"ended as {end.state}, expected {' or '.join(sorted(allowed))}")
@@ -123,9 +127,9 @@ class Checker:
     def _check_quarantine(self, story: Story, end: End) -> None:
         """Every crash that convicted it must be one that somebody made."""
         first = story.runs[0].started if story.runs else story.accepted or 0.0
-        made = [f for f in self._tale.faults if f.ended + self._slack >= first]
-        if len(made) < end.crashes:
-            self._wrong(story, f"{end.crashes} crashes counted, {len(made)} faults were made")
+        made = sum(1 for _ in self._faults.between(first - self._reach.slack, float("inf")))
+        if made < end.crashes:
+            self._wrong(story, f"{end.crashes} crashes counted, {made} faults were made")
 
     # ---- what was settled
 
@@ -137,11 +141,11 @@ class Checker:
             if later.attempt == earlier.attempt and not self._was_forgotten(story, earlier):
                 what = f"attempt {later.attempt} was settled twice: {earlier.state}, {later.state}"
                 self._wrong(story, what)
-            if earlier.state in _FINAL and later.attempt > earlier.attempt:
+            if earlier.state in FINAL and later.attempt > earlier.attempt:
                 self._wrong(story, f"attempt {later.attempt} was settled after the end")
         end = self._ends.get(story.job)
-        final = next((one for one in reversed(counted) if one.state in _FINAL), None)
-        if final and end and end.state in _FINAL and final.state != end.state:
+        final = next((one for one in reversed(counted) if one.state in FINAL), None)
+        if final and end and end.state in FINAL and final.state != end.state:
             self._wrong(story, f"was settled as {final.state}, the store says {end.state}")
 
     def _was_forgotten(self, story: Story, settle: Settle) -> bool:
@@ -151,11 +155,11 @@ class Checker:
         """
         if (story.job, settle.attempt) in self._forgotten:
             return False  # one crash explains one
-        crashes = (fault for fault in self._tale.faults if fault.kind in self._forgets)
-        near = any(fault.began - _MEMORY <= settle.at <= fault.ended for fault in crashes)
+        faults = self._faults.between(settle.at, settle.at + MEMORY)
+        near = any(fault.kind in self._reach.forgets for fault in faults)
         if near:
             self._forgotten.add((story.job, settle.attempt))
-            self.verdict.forgotten += 1
+            self._verdict.forgotten += 1
         return near
 
     # ---- how it ran
@@ -183,7 +187,7 @@ class Checker:
         for attempt in sorted(missing - {settle.attempt for settle in story.settles}):
             later = next(run for run in story.runs if run.attempt > attempt)
             since = later.started if story.accepted is None else story.accepted
-            if not any(f.began <= later.started and f.ended >= since for f in self._tale.faults):
+            if not any(self._faults.between(since, later.started)):
                 self._wrong(story, f"attempt {later.attempt} began, and {attempt} never did")
 
     def _judge_repeat(self, story: Story, earlier: Run, later: Run) -> None:
@@ -198,14 +202,14 @@ class Checker:
             )
             return
         if earlier.how != "ok":
-            self.verdict.interrupted[fault.kind] += 1
+            self._verdict.interrupted[fault.kind] += 1
             return
-        self.verdict.doubled[fault.kind] += 1
+        self._verdict.doubled[fault.kind] += 1
         if fault.pids and earlier.ended is not None and fault.began >= earlier.ended:
-            self.verdict.window = max(self.verdict.window, fault.began - earlier.ended)
+            self._verdict.window = max(self._verdict.window, fault.began - earlier.ended)
 
     def _check_nothing_after_the_end(self, story: Story) -> None:
-        final = next((one for one in story.settles if one.state in _FINAL), None)
+        final = next((one for one in story.settles if one.state in FINAL), None)
         if final is None or (story.job, final.attempt) in self._forgotten:
             return
         for run in story.runs:
@@ -220,13 +224,10 @@ class Checker:
     def _why(self, earlier: Run, later: Run) -> Fault | None:
         """Return the fault that explains why a job was run again; one of its own before others."""
         found: Fault | None = None
-        for fault in self._tale.faults:
-            if fault.began > later.started:
-                break
+        since = earlier.started - self._reach.slack
+        for fault in self._faults.between(since, later.started):
             mine = {earlier.pid, later.pid} & fault.pids
             if fault.pids and not mine:
-                continue
-            if fault.ended + self._slack < earlier.started:
                 continue
             if fault.kind in GRACEFUL and earlier.how == "ok":
                 continue
@@ -235,42 +236,7 @@ class Checker:
 
     def _touched(self, pid: int, at: float) -> bool:
         """Tell whether a fault hit this process, or everybody, not long before."""
-        return any(
-            (pid in fault.pids or not fault.pids) and fault.began <= at <= fault.ended + self._slack
-            for fault in self._tale.faults
-        )
-
-    # ---- unique keys
-
-    def _check_unique(self) -> None:
-        holders: defaultdict[str, list[Story]] = defaultdict(list)
-        for story in self._tale.stories.values():
-            if story.key:
-                holders[story.key].append(story)
-        for stories in holders.values():
-            spans = sorted(filter(None, map(_valid_span, stories)), key=lambda span: span[0])
-            for (_, ended, one), (began, _, other) in pairwise(spans):
-                if began < ended:
-                    self._wrong(other, f"ran beside job {one.job} of the same unique key")
-
-
-def repeats(story: Story) -> Iterator[tuple[Run, Run]]:
-    """Yield each run that has the attempt of one before, after the last of those."""
-    last: dict[int, Run] = {}
-    for run in story.runs:
-        if run.attempt in last:
-            yield last[run.attempt], run
-        last[run.attempt] = run
-
-
-def _valid_span(story: Story) -> tuple[float, float, Story] | None:
-    """Return from when to when the run lasted whose outcome was confirmed."""
-    for settle in story.settles:
-        for run in story.runs:
-            same = (run.pid, run.attempt) == (settle.pid, settle.attempt)
-            if same and run.ended is not None and settle.state in _FINAL:
-                return run.started, run.ended, story
-    return None
+        return any(fault.touches(pid) for fault in self._faults.between(at - self._reach.slack, at))
 
 
 def check_effects(tale: Tale, ends: Mapping[str, End], effects: Mapping[str, int]) -> list[str]:
@@ -287,5 +253,10 @@ def check_effects(tale: Tale, ends: Mapping[str, End], effects: Mapping[str, int
         if times != expected:
             state = "gone" if end is None else end.state
             faults.append(f"job {story.job} is {state} and left its effect {times} times")
-    faults += [f"job {job} left an effect and is unknown" for job in effects.keys() - ends.keys()]
     return faults
+
+
+def unknown_effects(ends: Mapping[str, End], effects: Mapping[str, int]) -> list[str]:
+    """Return the faults of effects that no known job has left."""
+    unknown = sorted(effects.keys() - ends.keys())
+    return [f"job {job} left an effect and is unknown" for job in unknown]

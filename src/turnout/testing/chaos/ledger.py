@@ -4,7 +4,7 @@ A line is a moment, a word, a pid and fields, parted by spaces. Moments are seco
 machine's monotonic clock, which all its processes share and which no clock jump moves:
 
     accepted  pid job kind key     an enqueue returned: from here on the job must not be lost
-    start     pid job attempt fence
+    start     pid job attempt fence slots   slots: KEY=N of each limit of N at once that it holds
     end       pid job attempt fence how     "ok", or the name of what the task raised
     settled   pid job attempt outcome       the store confirmed it: a state, or retried or snoozed
     void      pid job attempt               the store refused it: the lease was gone
@@ -17,8 +17,10 @@ import os
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from turnout import events
+from turnout.limits.carried import carried_by
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator
@@ -101,7 +103,7 @@ def _settled_as(state: str, ledger: Ledger) -> Callable[[Any], None]:
 @contextmanager
 def _noted(job: CurrentJob, ledger: Ledger) -> Iterator[None]:
     about = (job.id, job.attempt, job.leased.fence)
-    ledger.write("start", *about)
+    ledger.write("start", *about, *_slots(job))
     how = "ok"
     try:
         yield
@@ -110,3 +112,10 @@ def _noted(job: CurrentJob, ledger: Ledger) -> Iterator[None]:
         raise
     finally:
         ledger.write("end", *about, how)
+
+
+def _slots(job: CurrentJob) -> list[str]:
+    carried = carried_by(job.leased.context or "")
+    limits = () if carried is None else carried.limits
+    held = [limit for limit in limits if limit.kind == "concurrency"]
+    return [f"{quote(limit.key, safe=':')}={limit.most}" for limit in held]

@@ -8,12 +8,14 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import TYPE_CHECKING
 
-from turnout.testing.chaos.checker import GRACEFUL, repeats
+from turnout.testing.chaos.faults import GRACEFUL
+from turnout.testing.chaos.stories import repeats
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from turnout.testing.chaos.stories import Fault, Run, Tale
+    from turnout.testing.chaos.faults import Fault, Faults
+    from turnout.testing.chaos.stories import Run, Tale
 
 
 def recovery(tale: Tale) -> dict[str, float]:
@@ -36,13 +38,12 @@ def recovery(tale: Tale) -> dict[str, float]:
     return {kind: round(seconds, 3) for kind, seconds in sorted(worst.items())}
 
 
-def _is_alone(faults: Sequence[Fault], fault: Fault, until: float) -> bool:
+def _is_alone(faults: Faults, fault: Fault, until: float) -> bool:
     """Tell whether nothing else was broken from the moment counted from until work went on."""
     since = fault.began if fault.pids else fault.ended
     return not any(
-        other.began <= until and other.ended >= since
-        for other in faults
-        if other.began != fault.began  # one that is noted under two kinds disturbs itself
+        other.began != fault.began  # one that is noted under two kinds disturbs itself
+        for other in faults.between(since, until)
     )
 
 
@@ -51,11 +52,11 @@ def _until_any(ends: Sequence[float], since: float) -> float | None:
     return ends[at] - since if at < len(ends) else None
 
 
-def _ender(faults: Sequence[Fault], earlier: Run, later: Run) -> Fault | None:
+def _ender(faults: Faults, earlier: Run, later: Run) -> Fault | None:
     """Return the fault that ended a run: it was under way when its process was hit."""
-    for fault in faults:
+    for fault in faults.between(earlier.started, later.started):
         if earlier.pid not in fault.pids or earlier.how == "ok" or fault.kind in GRACEFUL:
             continue
-        if earlier.started <= fault.began <= later.started:
+        if earlier.started <= fault.began:
             return fault
     return None

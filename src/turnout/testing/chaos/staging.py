@@ -20,6 +20,7 @@ from turnout.errors import ConfigError, StoreError
 from turnout.job import JobFilter, JobId, State
 from turnout.testing.chaos.checker import Checker
 from turnout.testing.chaos.fleet import PROCESS_FAULTS
+from turnout.testing.chaos.overlap import KEPT, Reach
 from turnout.testing.chaos.probe import add_probe
 from turnout.testing.chaos.recovery import recovery
 from turnout.testing.chaos.schedule import draw
@@ -169,8 +170,11 @@ class Staging:
             if story.accepted is not None or job in others
         }
         tale = Tale(stories, whole.faults, whole.ends)
-        slack = self._settings.lease + 3.0
-        verdict = Checker(tale, ends, kinds={"probe": {"succeeded"}}, slack=slack).check()
+        lease = self._settings.lease
+        reach = Reach(slack=lease + 3.0, lasts=lease * KEPT)
+        checker = Checker(ends, kinds={"probe": {"succeeded"}}, reach=reach)
+        checker.take(tale)
+        verdict = checker.finish()
         lost = [job for job in verdict.lost if job not in ends]
         told = [one for one in verdict.violations if ": lost: " not in one]
         told += [f"a supervisor ended with code {code}" for code in codes]

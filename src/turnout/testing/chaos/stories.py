@@ -1,15 +1,33 @@
-"""A ledger's lines, put together job by job. Pure values: no file, no clock."""
+"""A ledger's lines, put together job by job. Pure values: no file, no clock.
+
+A ledger that is too large to be held is read several times, each time some of its jobs: which,
+their ids decide. The faults and the ends of runs are there each time, for they concern everybody.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import unquote
+from zlib import crc32
 
 import msgspec
 
+from turnout.job import State
+from turnout.testing.chaos.faults import Fault, Faults
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from turnout.job import JobRecord
+
+FINAL = frozenset(state.value for state in State if state.is_final)
+
+
+class Slot(NamedTuple):
+    """What a run holds of a limit: one of at most `most` under a key."""
+
+    key: str
+    most: int
 
 
 class Run(msgspec.Struct):
@@ -19,6 +37,7 @@ class Run(msgspec.Struct):
     pid: int
     attempt: int
     fence: int
+    slots: tuple[Slot, ...] = ()
     ended: float | None = None
     how: str = ""
 
@@ -43,14 +62,10 @@ class Story(msgspec.Struct):
     settles: list[Settle] = []
     voids: int = 0
 
-
-class Fault(msgspec.Struct, frozen=True):
-    """Something that was done, from `began` to `ended`; without `pids`, to everybody."""
-
-    began: float
-    ended: float
-    kind: str
-    pids: frozenset[int] = frozenset()
+    @property
+    def name(self) -> str:
+        """How a verdict speaks of this job."""
+        return f"job {self.job} ({self.kind or 'of no enqueue'})"
 
 
 class End(msgspec.Struct, frozen=True):
@@ -67,39 +82,61 @@ class End(msgspec.Struct, frozen=True):
 
 
 class Tale(msgspec.Struct):
-    """A whole ledger: the jobs by id, the faults by time, and when runs came to a good end."""
+    """A ledger: the jobs by id, the faults, and when runs came to an end."""
 
     stories: dict[str, Story] = {}
-    faults: list[Fault] = []
+    faults: Faults = msgspec.field(default_factory=Faults)
     ends: list[float] = []
 
 
-def read(lines: Iterable[Sequence[str]]) -> Tale:
-    """Put lines together. Raises ValueError for one that is none of a ledger's."""
+def repeats(story: Story) -> Iterator[tuple[Run, Run]]:
+    """Yield each run that has the attempt of one before, after the last of those."""
+    last: dict[int, Run] = {}
+    for run in story.runs:
+        if run.attempt in last:
+            yield last[run.attempt], run
+        last[run.attempt] = run
+
+
+def read(lines: Iterable[Sequence[str]], *, part: int = 0, of: int = 1) -> Tale:
+    """Put lines together, those of every job or of one part in `of` of them, counted from 0.
+
+    Raises ValueError for a line that is none of a ledger's.
+    """
     tale = Tale()
+    faults: list[Fault] = []
     for at, word, pid, *fields in lines:
+        if word == "fault":
+            faults.append(_fault(float(at), fields))
+            continue
+        if of > 1 and crc32(fields[0].encode()) % of != part:
+            if word == "end":
+                tale.ends.append(float(at))
+            continue
         _take(tale, float(at), word, int(pid), fields)
     for story in tale.stories.values():
         story.runs.sort(key=lambda run: run.started)
         story.settles.sort(key=lambda settle: settle.at)
-    tale.faults.sort(key=lambda fault: fault.began)
+    tale.faults = Faults(faults)
     tale.ends.sort()
     return tale
 
 
+def _fault(at: float, fields: Sequence[str]) -> Fault:
+    seconds, kind, victims = fields
+    pids = frozenset() if victims == "*" else frozenset(map(int, victims.split(",")))
+    return Fault(at, at + float(seconds), kind, pids)
+
+
 def _take(tale: Tale, at: float, word: str, pid: int, fields: Sequence[str]) -> None:
-    if word == "fault":
-        seconds, kind, victims = fields
-        pids = frozenset() if victims == "*" else frozenset(map(int, victims.split(",")))
-        tale.faults.append(Fault(at, at + float(seconds), kind, pids))
-        return
     story = tale.stories.setdefault(fields[0], Story(fields[0]))
     match word:
         case "accepted":
             story.accepted = at
             story.kind, story.key = fields[1], fields[2] if len(fields) > 2 else ""  # noqa: PLR2004
         case "start":
-            story.runs.append(Run(at, pid, int(fields[1]), int(fields[2])))
+            slots = tuple(map(_slot, fields[3:]))
+            story.runs.append(Run(at, pid, int(fields[1]), int(fields[2]), slots))
         case "end":
             _end(tale, story, at, pid, fields)
         case "settled":
@@ -109,6 +146,11 @@ def _take(tale: Tale, at: float, word: str, pid: int, fields: Sequence[str]) -> 
         case _:
             msg = f"a ledger has no line {word!r}"
             raise ValueError(msg)
+
+
+def _slot(field: str) -> Slot:
+    key, _, most = field.rpartition("=")
+    return Slot(unquote(key), int(most))
 
 
 def _end(tale: Tale, story: Story, at: float, pid: int, fields: Sequence[str]) -> None:
