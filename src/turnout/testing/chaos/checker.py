@@ -30,7 +30,7 @@ import msgspec
 
 from turnout.store.protocol import POISON
 from turnout.testing.chaos.faults import GRACEFUL, Faults
-from turnout.testing.chaos.overlap import MEMORY, Limited, Overlap, Reach
+from turnout.testing.chaos.overlap import Limited, Overlap, Reach
 from turnout.testing.chaos.stories import FINAL, repeats
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
     from turnout.testing.chaos.faults import Fault
     from turnout.testing.chaos.stories import End, Run, Settle, Story, Tale
+
+_MEMORY = 1.0  # seconds of outcomes that a store which does not wait for the disk may lose
 
 
 class Verdict(msgspec.Struct):
@@ -155,7 +157,7 @@ class Checker:
         """
         if (story.job, settle.attempt) in self._forgotten:
             return False  # one crash explains one
-        faults = self._faults.between(settle.at, settle.at + MEMORY)
+        faults = self._faults.between(settle.at, settle.at + _MEMORY)
         near = any(fault.kind in self._reach.forgets for fault in faults)
         if near:
             self._forgotten.add((story.job, settle.attempt))

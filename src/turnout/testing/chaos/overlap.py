@@ -9,10 +9,11 @@ A run holds its slot from its start until the first of these:
     its process was killed
     its worker was kept from renewing what it holds, by a fault that touched that process or
         everybody, for `lasts` seconds of the run, and until `slack` seconds after the fault
-    the store crashed that had granted it within the last second, and forgets that second
 
-Past the third and the fourth the run may go on, and others have its slot: it lost it. A graceful
-stop costs nobody a slot. Who holds one is known when all jobs were taken, and not before.
+Past the third the run may go on, and others have its slot: it lost it. One that starts as its
+process moves again, after it stood still for that long, may have lost what it was granted before
+that. A graceful stop costs nobody a slot, and a server's crash does not: a grant is not a settle,
+and is not forgotten. Who holds one is known when all jobs were taken, and not before.
 """
 
 from __future__ import annotations
@@ -32,11 +33,11 @@ if TYPE_CHECKING:
     from turnout.testing.chaos.faults import Faults
     from turnout.testing.chaos.stories import Run, Slot, Story
 
-MEMORY = 1.0  # seconds of outcomes and slots that a store which does not wait for the disk may lose
 KEPT = 0.8  # of a lease: what is left of it at least when the last heartbeat was its best
 _DEADLY = frozenset({"kill", "host", "poison"})
+_STANDING = frozenset({"suspend", "starved"})  # no process moves that they touch
 _NEVER = float("inf")
-_LATE = 0.5  # seconds for which a process may live on after its death was noted
+_LATE = 1.0  # seconds from what was noted to what a process makes of it
 
 
 class Reach(msgspec.Struct, frozen=True):
@@ -44,7 +45,7 @@ class Reach(msgspec.Struct, frozen=True):
 
     `slack`: how long after its end a fault may still cost somebody his lease. `lasts`: how long a
     lease, and a slot, is kept at least while its worker cannot renew it. `forgets`: the kinds of
-    fault after which the store may have lost the last second, by its own documentation.
+    fault after which the store may have lost outcomes of the last second, by its own documentation.
     """
 
     slack: float = 5.0
@@ -115,11 +116,11 @@ class Overlap:
         held: list[_Hold] = []
         running: list[float] = []
         for hold in holds:
-            held = [one for one in held if one.until > hold.began] + [hold]
+            held = [one for one in (*held, hold) if one.until > hold.began]
             running = [ended for ended in running if ended > hold.began] + [hold.ended]
             limited.most_at_once = max(limited.most_at_once, len(held))
             limited.most_with_zombies = max(limited.most_with_zombies, len(running))
-            if len(held) > slot.most:
+            if len(held) > slot.most and held[-1] is hold:
                 others = ", ".join(f"{one.name} in {one.pid}" for one in held[:-1])
                 found.append(
                     f"{hold.name}: began in {hold.pid} at {hold.began:.3f} as number {len(held)} "
@@ -148,16 +149,9 @@ class _EndOfSlot:
 
     def lost(self, run: Run, ended: float) -> float:
         """Return when its slot may have become another's, if that was before its end."""
-        return min(self._forgotten(run, ended), self._expired(run, ended))
-
-    def _forgotten(self, run: Run, ended: float) -> float:
-        for fault in self._faults.between(run.started, min(run.started + MEMORY, ended)):
-            if fault.kind in self._reach.forgets:
-                return max(fault.began, run.started)
-        return _NEVER
-
-    def _expired(self, run: Run, ended: float) -> float:
         lasts, slack = self._reach.lasts, self._reach.slack
+        if self._stood_still(run):
+            return run.started
         if ended - run.started <= lasts:
             return _NEVER
         for fault in self._faults.between(run.started - slack, ended - lasts):
@@ -166,6 +160,14 @@ class _EndOfSlot:
             if hinders and at <= fault.ended + slack:
                 return at
         return _NEVER
+
+    def _stood_still(self, run: Run) -> bool:
+        return any(
+            fault.kind in _STANDING
+            and fault.touches(run.pid)
+            and fault.ended - fault.began >= self._reach.lasts
+            for fault in self._faults.between(run.started - _LATE, run.started)
+        )
 
 
 def _valid_span(story: Story) -> tuple[float, float] | None:
