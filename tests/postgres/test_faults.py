@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import psycopg
 import pytest
@@ -32,8 +33,12 @@ from support import postgres
 from support.proxy import Proxy
 from turnout.codec import encode_value
 from turnout.errors import StoreBusy, StoreError, StoreUnavailable
+from turnout.events import Events, JobSucceeded, LeaseLost
 from turnout.job import JobFilter, State
 from turnout.store.postgres import PostgresStore
+from turnout.worker.fetcher import NO_ROOM, Fetcher
+from turnout.worker.joblog import JobLog
+from turnout.worker.settler import Settler
 
 
 @pytest.fixture
@@ -79,6 +84,27 @@ def test_a_settle_that_the_crash_forgot_is_sent_again_whichever_call_met_the_cra
         calls[who]()
     crashing.exchange("e1", [], None)
     assert state_of(crashing, 1) is State.SUCCEEDED
+
+
+def test_an_outcome_whose_lease_the_crash_forgot_is_void(mortal, crashing):
+    mortal.stop("fast")
+    mortal.start("wal_writer_delay=10s")
+    wait_until(lambda: works(crashing, 1), "the server is back")
+    open_epoch(crashing)
+    bus, told = Events(), []
+    for kind in (JobSucceeded, LeaseLost):
+        bus.on(kind, told.append)
+    settler = Settler(bus, JobLog("none"), "w")
+    fetcher = Fetcher(SimpleNamespace(store=crashing), settler, ())
+    trip = partial(fetcher.exchange, "e1", lambda _queue: NO_ROOM, lambda _queue: 0)
+    [leased] = crashing.exchange("e1", [], want()).leased
+    mortal.stop("immediate")
+    settler.add(succeeded(leased))
+    trip()
+    mortal.start()
+    wait_until(lambda: trip() and told, "the outcome has left")
+    assert state_of(crashing, 1) is State.QUEUED, "the crash has forgotten the lease"
+    assert [type(one) for one in told] == [LeaseLost]
 
 
 def test_the_store_works_again_after_a_restart(mortal, crashing):
