@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, TypeVar
 from zlib import crc32
@@ -31,7 +32,7 @@ class KeepsMarks(ABC):
         asked = checked(marks)
         if not asked:
             return []
-        return self._write(lambda turn: mark_in(_Table(turn), asked), now)
+        return self._write(lambda turn: mark_in(_Table(turn, moves=now is None), asked), now)
 
     def unmark(self, marks: Sequence[tuple[str, str]]) -> int:
         """Drop marks; see the protocol."""
@@ -42,16 +43,20 @@ class KeepsMarks(ABC):
 
 
 class _Table:
-    """The table of marks, within one transaction."""
+    """The table of marks, within one transaction; its time `moves` unless the caller gave it."""
 
-    def __init__(self, turn: Turn) -> None:
+    def __init__(self, turn: Turn, *, moves: bool) -> None:
         self._turn = turn
+        self._moves = moves
         self.now = turn.now
 
     def mark_begin(self, keys: Sequence[str]) -> dict[str, tuple[int, float]]:
         turn, names = self._turn, list(keys)
+        asked = time.monotonic()
         # Sorted, so that two calls never wait for each other.
         turn.lock_stripes(sorted({crc32(key.encode()) % STRIPES for key in keys}))
+        if self._moves:  # or a mark could be over before it is granted, after a long wait
+            self.now += time.monotonic() - asked
         turn.do("mark_expire", names, self.now)
         found = turn.rows("mark_totals", names)
         return {text_of(key): (live, latest) for key, live, latest in found}
