@@ -88,12 +88,12 @@ def _limited(jobs: Turnout) -> None:
     @jobs.task(name="booth", limit=limit)
     def booth(booth: int, n: int) -> None:
         del booth
-        time.sleep(random.Random(n).uniform(0.02, 0.4))
+        time.sleep(random.Random(n).uniform(0.02, 0.3))
 
     @jobs.task(name="abooth", queue="async", limit=limit)
     async def abooth(booth: int, n: int) -> None:
         del booth
-        await asyncio.sleep(random.Random(n).uniform(0.02, 0.4))
+        await asyncio.sleep(random.Random(n).uniform(0.02, 0.3))
 
 
 def _failing(jobs: Turnout, ledger: Ledger) -> None:

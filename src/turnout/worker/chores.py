@@ -72,7 +72,9 @@ class Chores:
         every = self._options.heartbeat
         return Upkeep(
             [
-                Chore("heartbeat", every, self.beat),
+                Chore("heartbeat", every, self.heartbeat),
+                Chore("limits", every, self.hold_on),
+                Chore("metrics", every, self.record),
                 Chore("reap", every, self.reap),
                 Chore("prune", PRUNE_EVERY, self.prune),
                 self._replayer.chore,
@@ -112,13 +114,13 @@ class Chores:
             self._relay.start()
         self._yielding.start()
 
-    def beat(self) -> None:
-        """Send a heartbeat, and what was measured since the last one."""
-        self.heartbeat()
-        self.record()
+    def hold_on(self) -> None:
+        """Renew what the jobs that run here hold of their limits."""
+        if self._crew.gate.holds:
+            self._crew.gate.renew()
 
     def record(self) -> None:
-        """Send what was measured; a store that fails gets the same again at the next beat."""
+        """Send what was measured; a store that fails gets the same again at the next turn."""
         measures = self._crew.settler.measures
         if measures is None:
             return
@@ -151,8 +153,6 @@ class Chores:
             crew.loop.cancel(orders.cancel)
         if orders.cancel and crew.children is not None:
             crew.children.heed()
-        if crew.gate.holds:
-            crew.gate.renew()
         self.obey(orders)
 
     def show(self, row: Row) -> None:

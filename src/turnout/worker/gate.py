@@ -311,7 +311,7 @@ class Gate:
                 self._gone = gone + self._gone  # or they expire
 
     def renew(self) -> None:
-        """Hold on to what the jobs that run here hold; with every heartbeat."""
+        """Hold on to what the jobs that run here hold; as often as there are heartbeats."""
         now = self._crew.app.clock()
         for name in [name for name, line in list(self._lines.items()) if line.is_stale(now)]:
             del self._lines[name]

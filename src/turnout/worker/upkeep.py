@@ -2,7 +2,8 @@
 
 The main thread of the process runs them between its ticks. Each interval is jittered, so that
 workers started together do not stay together; a chore that fails is logged and tried again at its
-next turn.
+next turn. The first row is the heartbeat: when it is due again after a slow chore, it goes before
+the next one, or a store that answers slowly would take a living worker for dead.
 """
 
 from __future__ import annotations
@@ -47,11 +48,16 @@ class Upkeep:
         self._chores = chores
 
     def run_due(self) -> None:
-        """Run what is due."""
+        """Run what is due, and the first of the table again when it is due after another."""
         now = time.monotonic()
+        first = last = self._chores[0]
         for chore in self._chores:
-            if chore.due <= now:
-                chore.run()
+            if chore.due > now:
+                continue
+            if last is not first and first.due <= time.monotonic():
+                first.run()
+            chore.run()
+            last = chore
 
     def hasten(self, name: str) -> None:
         """Make a chore due now."""
