@@ -25,7 +25,7 @@ def test_a_retry_waits_by_the_stores_clock(rig, off):
     record = rig.until(job, State.SUCCEEDED)
     first, second = (float(line[3]) for line in rig.ledger.said("start", "a"))
     assert record.attempt == 2
-    assert second - first >= 0.3, "it waited"
+    assert second - first >= 0.29, "it waited; the store's clock is known to a trip's half"
 
 
 def test_a_deadline_is_judged_by_the_stores_clock(rig):
