@@ -7,9 +7,7 @@ clears the marks at once.
 
 While somebody keeps an old snapshot, a look from the start walks over everything that was claimed
 since: a third of a second after a million jobs. So looks that took long come more seldom, and never
-take more than a share of the time. What counts is by how much they exceed a usual trip: on a busy
-server all trips take long, and the jobs of a killed worker, which go back to below the marks, must
-not wait for that.
+take more than a share of the time.
 """
 
 from __future__ import annotations
@@ -26,11 +24,10 @@ if TYPE_CHECKING:
 
     Mark = tuple[str, int, float, JobId]  # queue, level (-priority), run_at and id of the last
 
-SWEEP = 1.0
+SWEEP = 2.0
 SHORT_SWEEP = 0.1
 SHARE = 30  # a look that took a second is followed by so many without one, and
 LONGEST = 30.0  # by no more than these
-_QUICKER, _SLOWER = 0.5, 0.05  # how fast a usual trip is learned: looks must not become usual
 
 
 class Marks:
@@ -41,7 +38,6 @@ class Marks:
         self._marks: dict[tuple[str, int], tuple[float, JobId]] = {}
         self._full_at = self._short_at = 0.0
         self._began = 0.0
-        self._usual: float | None = None  # seconds that a trip takes, rather the quick ones
         self._full = self._short = False  # whether the look under way is one, or may become one
         self._age = 0
 
@@ -70,7 +66,7 @@ class Marks:
         """Move the marks behind what was claimed, unless something came back meanwhile."""
         with self._lock:
             now = time.monotonic()
-            rested = now + min(self._excess(now - self._began) * SHARE, LONGEST)
+            rested = now + min((now - self._began) * SHARE, LONGEST)
             if self._full:
                 self._full_at = max(self._full_at, rested)
             if self._short:
@@ -82,10 +78,3 @@ class Marks:
                 at = (job.run_at, job.id)
                 if key not in self._marks or at > self._marks[key]:
                     self._marks[key] = at
-
-    def _excess(self, took: float) -> float:
-        """Return by how much a trip was longer than twice a usual one, and learn from it."""
-        usual = took if self._usual is None else self._usual
-        share = _QUICKER if took < usual else _SLOWER
-        self._usual = usual + share * (took - usual)
-        return max(0.0, took - 2 * usual)
