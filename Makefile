@@ -9,8 +9,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 JOBS ?= 2
-RUN ?= # a command that runs the tests, whose own command it is given
-PYTEST = $(RUN) $(BIN)/python -m pytest -q
+PYTEST = $(BIN)/python -m pytest -q
 PYTEST_ARGS ?=
 
 # The fast suite: no worker processes, no servers.

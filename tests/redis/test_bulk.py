@@ -12,7 +12,7 @@ from process.rig import Rig, wait_until
 from turnout.job import JobFilter, Retention, Want
 
 pytestmark = pytest.mark.process
-SLOW = 400_000  # us: many times what 1,000 jobs cost, and less than 100,000 would
+SLOW = 150_000  # us: many times what 1,000 jobs cost, and less than 100,000 would
 
 
 @pytest.fixture
