@@ -1,12 +1,13 @@
 """What a worker does besides running jobs: it lives, takes back from the dead, deletes the old.
 
-One heartbeat speaks for the whole process. What it brings back (a lost epoch, jobs to stop) is
-carried out here.
+One heartbeat speaks for the whole process, from a thread of its own (`heart.py`). What it brings
+back (a lost epoch, jobs to stop) is carried out in that thread.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import os
 import time
 from typing import TYPE_CHECKING, Literal
@@ -16,8 +17,10 @@ from turnout.errors import StoreError
 from turnout.identity import host, is_alive
 from turnout.job import WorkerInfo
 from turnout.store.protocol import HearsOrders
+from turnout.worker import stacks
 from turnout.worker.board import Stage
 from turnout.worker.clock import StoreClock
+from turnout.worker.heart import Heart
 from turnout.worker.memory import rss
 from turnout.worker.relay import Relay
 from turnout.worker.replayer import Replayer
@@ -53,6 +56,7 @@ class Chores:
             name: plan.on_crash for name, plan in crew.plans.items() if plan.on_crash != "rerun"
         }
         self.started = time.time()
+        self.heart = Heart(self.heartbeat, options.heartbeat, options.frozen_after)
         self.obey: Callable[[Orders], None] = _ignore
         self._seen = 0.0  # monotonic: the store answered a heartbeat
         self._rss: int | None = None
@@ -72,12 +76,12 @@ class Chores:
         every = self._options.heartbeat
         return Upkeep(
             [
-                Chore("heartbeat", every, self.heartbeat),
                 Chore("limits", every, self.hold_on),
                 Chore("metrics", every, self.record),
                 Chore("reap", every, self.reap),
                 Chore("prune", PRUNE_EVERY, self.prune),
                 self._replayer.chore,
+                Chore("stacks", math.inf, self.show_stacks, due=math.inf),
             ]
         )
 
@@ -108,8 +112,7 @@ class Chores:
     def open(self) -> None:
         """Open the first epoch, and learn the store's time before any job runs by it."""
         self.heartbeat()
-        for worker in self._app.store.workers():
-            self._clock.learn(worker, self._options.dead_after)
+        self._workers()
         if self._relay is not None:
             self._relay.start()
         self._yielding.start()
@@ -133,14 +136,15 @@ class Chores:
         """Renew the epoch, and carry out what comes back."""
         self._weigh()
         crew, info = self._crew, self.info()
-        asked = time.monotonic()
+        asked = self._clock.asks()
         orders = self._app.store.heartbeat(info, ttl=self._options.dead_after)
         self._seen = time.monotonic()
         if orders.lost:
             crew.lose(info.epoch)  # which opens the next one, by this very function
             return
         self._clock.beat(info.epoch, asked)
-        crew.is_open = crew.epoch == info.epoch
+        with crew.epoch_lock:
+            crew.is_open |= crew.epoch == info.epoch  # or it was lost meanwhile
         for job_id in orders.gone:
             job = crew.running.get(job_id)
             if job is not None:
@@ -154,6 +158,10 @@ class Chores:
         if orders.cancel and crew.children is not None:
             crew.children.heed()
         self.obey(orders)
+
+    def show_stacks(self) -> None:
+        """Keep in the store where the running jobs stand; their children may take a moment."""
+        stacks.tell(self._crew)
 
     def show(self, row: Row) -> None:
         """Write where this process stands to its row of the supervisor's board."""
@@ -196,6 +204,7 @@ class Chores:
 
     def goodbye(self) -> None:
         """End the epoch: what is still held goes back, and nothing settles under it any more."""
+        self.heart.stop()
         self._yielding.stop()
         if self._relay is not None:
             self._relay.stop()
@@ -207,11 +216,17 @@ class Chores:
     def reap(self) -> None:
         """Take back the jobs of the dead: past their deadline, or seen dead on this machine."""
         store = self._app.store
-        for worker in store.workers():
-            self._clock.learn(worker, self._options.dead_after)
+        for worker in self._workers():
             if worker.host == self._host and not is_alive(worker.pid):
                 self._took(store.reap(epoch=worker.epoch))
         self._took(store.reap())
+
+    def _workers(self) -> Sequence[WorkerInfo]:
+        before = self._clock.beaten
+        workers = self._app.store.workers()
+        for worker in workers:
+            self._clock.learn(worker, self._options.dead_after, before)
+        return workers
 
     def _took(self, reaped: Sequence[Reaped]) -> None:
         for job in reaped:

@@ -10,13 +10,21 @@ monotonic clock, which nobody can put forward or back.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from turnout.app import Turnout
     from turnout.job import WorkerInfo
 
 _STEADY = 0.05  # seconds: a smaller difference is no reason to move
+
+
+class Beat(NamedTuple):
+    """A heartbeat that was answered: under which epoch, sent and answered when, monotonic."""
+
+    epoch: str
+    asked: float
+    answered: float
 
 
 class StoreClock:
@@ -27,7 +35,7 @@ class StoreClock:
         self._before = app.clock
         self._monotonic = time.monotonic
         self._offset = app.clock() - time.monotonic()
-        self._beat = ("", 0.0, 0.0)
+        self.beaten: Beat | None = None
         # An application that was given a clock of its own keeps it: a test moves it by hand.
         if app.clock is time.time:
             app.clock = self
@@ -36,20 +44,25 @@ class StoreClock:
         """Return the store's time, in seconds since the epoch."""
         return self._monotonic() + self._offset
 
+    def asks(self) -> float:
+        """Note that a heartbeat is on its way, and return when it was sent, monotonic."""
+        self.beaten = None
+        return self._monotonic()
+
     def beat(self, epoch: str, asked: float) -> None:
         """Note that a heartbeat sent at `asked`, monotonic, was answered now."""
-        self._beat = (epoch, asked, self._monotonic())
+        self.beaten = Beat(epoch, asked, self._monotonic())
 
-    def learn(self, worker: WorkerInfo, ttl: float) -> None:
+    def learn(self, worker: WorkerInfo, ttl: float, before: Beat | None) -> None:
         """Take over the store's time from what it holds of this worker, if that is what it is.
 
-        It set the deadline between the question and the answer; more is not known.
+        It set the deadline between the question and the answer; more is not known. `before` is
+        what `beaten` was before the store was asked: a heartbeat since then moves the deadline.
         """
-        epoch, asked, answered = self._beat
-        if worker.epoch != epoch:
+        if before is None or before is not self.beaten or worker.epoch != before.epoch:
             return
         said = worker.deadline - ttl
-        earliest, latest = said - answered, said - asked
+        earliest, latest = said - before.answered, said - before.asked
         if not earliest - _STEADY <= self._offset <= latest + _STEADY:
             self._offset = (earliest + latest) / 2
 

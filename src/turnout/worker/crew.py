@@ -84,7 +84,7 @@ class Crew:
         self.is_open = False  # set once a heartbeat has opened the epoch
         self.renew: Callable[[], None]
         self.interrupt: Callable[[], None]
-        self._epoch_lock = threading.Lock()
+        self.epoch_lock = threading.Lock()
         self.running: dict[JobId, CurrentJob] = {}
         self.stopping = False
         self.quiet = False
@@ -274,7 +274,7 @@ class Crew:
 
     def lose(self, epoch: str) -> None:
         """Start over after losing the epoch: what runs is not ours any more and is told so."""
-        with self._epoch_lock:
+        with self.epoch_lock:
             if epoch != self.epoch:
                 return
             self.is_open = False

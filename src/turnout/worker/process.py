@@ -141,6 +141,7 @@ class WorkerProcess:
     def _work(self) -> None:
         if self._timer is not None:
             self._timer.start()
+        self.chores.heart.start()
         self.crew.threads.start()
         if self.crew.loop is not None:
             self.crew.loop.start()
@@ -154,6 +155,7 @@ class WorkerProcess:
                 self._tick()
         finally:
             Ending(self).run()
+            self.chores.heart.stop()
             if self._timer is not None:
                 self._timer.stop()
 
@@ -199,8 +201,13 @@ class WorkerProcess:
     def keep_house(self) -> None:
         """Do the chores that are due."""
         if self.chores.hears_orders():
-            self._upkeep.hasten("heartbeat")
+            self.chores.heart.hasten()
         self._upkeep.run_due()
+
+    def hasten(self, chore: str) -> None:
+        """Have a chore done now, from any thread."""
+        self._upkeep.hasten(chore)
+        self.nudge()
 
     def _is_busy(self) -> bool:
         crew = self.crew
@@ -213,6 +220,7 @@ class WorkerProcess:
 
     def _look_around(self, seconds: float) -> None:
         """Show that we live, and wait for that long or for a nudge."""
+        self.chores.heart.turned = time.monotonic()
         if self._row is not None:
             self.chores.show(self._row)
         readable, _, _ = select.select([self._inbox], [], [], seconds)

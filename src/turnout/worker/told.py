@@ -13,8 +13,6 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
-from turnout.worker import stacks
-
 if TYPE_CHECKING:
     from turnout.job import Orders
     from turnout.worker.process import WorkerProcess
@@ -44,4 +42,4 @@ def obey(worker: WorkerProcess, orders: Orders) -> None:
         worker.stop(hurry=False)
     if orders.dump:
         faulthandler.dump_traceback(file=sys.stderr, all_threads=True)
-        stacks.tell(worker.crew)
+        worker.hasten("stacks")

@@ -2,8 +2,8 @@
 
 The main thread of the process runs them between its ticks. Each interval is jittered, so that
 workers started together do not stay together; a chore that fails is logged and tried again at its
-next turn. The first row is the heartbeat: when it is due again after a slow chore, it goes before
-the next one, or a store that answers slowly would take a living worker for dead.
+next turn. The first row is what cannot wait, the marks that running jobs hold: when it is due again
+after a slow chore, it goes before the next one, or they would expire under a living worker.
 """
 
 from __future__ import annotations
@@ -30,9 +30,13 @@ class Chore:
     work: Callable[[], None]
     due: float = field(default_factory=time.monotonic)
 
-    def run(self) -> None:
-        """Do it, and set the next turn."""
+    def put_off(self) -> None:
+        """Set the next turn."""
         self.due = time.monotonic() + self.every * random.uniform(1 - _JITTER, 1)
+
+    def run(self) -> None:
+        """Set the next turn, and do it."""
+        self.put_off()
         try:
             self.work()
         except StoreError as error:
