@@ -15,6 +15,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from process import nextversion
 from process.shop import make_app
 from turnout import Turnout
 from turnout.job import Exchanged, Outcome
@@ -28,6 +29,8 @@ def main(folder: str, text: str) -> int:
     # Unknown tasks come back sooner than in production, so that the test need not wait 15 s.
     crew.UNKNOWN_TASK_DELAY = (0.2, 0.4)
     logging.basicConfig(level=logging.INFO, format="%(process)d %(levelname)s %(message)s")
+    if options.pop("next", False):
+        nextversion.install()
     set_clock(options.pop("clock", 0.0), options.pop("jumps", 0.0))
     app = make_app(Path(folder), options.pop("url"), extra=options.pop("extra", False))
     if "dies" in options:

@@ -11,6 +11,7 @@ from turnout.errors import SchemaError, StoreBusy, StoreUnavailable
 from turnout.store.mysql.base import VERSION, schema_steps
 from turnout.store.mysql.connection import run, server_version
 from turnout.store.mysql.driver import Error, number_of
+from turnout.store.versions import NUMBERS, schema_number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,8 +37,8 @@ def migrate(connection: Connection, prefix: str) -> None:
     """Bring the schema to VERSION; safe to repeat, to race, and beside running workers.
 
     MySQL commits each statement that makes a table: a migration that was cut short is taken up
-    again from its beginning, and every step may be repeated. Raises SchemaError for a newer schema
-    and for tables of these names that are somebody else's.
+    again from its beginning, and every step may be repeated. Raises SchemaError for a newer
+    schema that does not serve us, and for tables of these names that are somebody else's.
     """
     name, version = product(connection)
     if version < _OLDEST[name]:
@@ -69,25 +70,23 @@ def _locked(connection: Connection, prefix: str) -> Iterator[None]:
 
 
 def schema_version(connection: Connection, prefix: str) -> int:
-    """Return the schema's number; 0 where it is unfinished, less where none of it is ours."""
-    query = f"SELECT value FROM {prefix}meta WHERE name = 'schema'"  # noqa: S608
+    """Return the schema's number, at most VERSION.
+
+    It is 0 where the schema is unfinished, less where none of it is ours.
+    """
+    query = f"SELECT name, value FROM {prefix}meta WHERE name IN %s"  # noqa: S608
     try:
-        rows = run(connection, query)
+        found = dict(run(connection, query, (NUMBERS,)))
     except Error as error:
         if number_of(error) not in {_NO_TABLE, _NO_COLUMN}:
             raise
         return _NONE
-    if not rows:
+    if not found:
         return 0
-    if not str(rows[0][0]).isdigit():
+    number = schema_number(found, VERSION, f"the schema of the tables {prefix}*")
+    if number is None:
         raise _strange(prefix + "meta")
-    if int(rows[0][0]) > VERSION:
-        msg = (
-            f"the tables {prefix}* have number {rows[0][0]}, this Turnout knows up to {VERSION}: a "
-            "newer Turnout has migrated them; upgrade this one"
-        )
-        raise SchemaError(msg)
-    return int(rows[0][0])
+    return number
 
 
 def _refuse_strangers(connection: Connection, prefix: str) -> None:

@@ -8,6 +8,7 @@ from psycopg import errors
 
 from turnout.errors import SchemaError, StoreUnavailable
 from turnout.store.postgres.base import VERSION, in_schema, schema_text
+from turnout.store.versions import NUMBERS, schema_number
 
 if TYPE_CHECKING:
     from turnout.store.postgres.connection import Connection
@@ -19,8 +20,8 @@ _LOCK_TIMEOUT = "10s"
 def migrate(connection: Connection, schema: str) -> None:
     """Bring the schema to VERSION; safe to repeat, to race, and beside running workers.
 
-    Raises SchemaError for a newer one and for a schema that holds somebody else's tables,
-    StoreUnavailable when another holds what it must lock.
+    Raises SchemaError for a newer one that does not serve us and for a schema that holds somebody
+    else's tables, StoreUnavailable when another holds what it must lock.
     """
     if connection.info.server_version < _OLDEST:
         msg = f"PostgreSQL {connection.info.server_version // 10_000} is too old: Turnout needs 13"
@@ -44,7 +45,7 @@ def migrate(connection: Connection, schema: str) -> None:
 
 
 def schema_version(connection: Connection, schema: str) -> int:
-    """Return the schema's number, 0 where there is none of ours."""
+    """Return the schema's number, at most VERSION; 0 where there is none of ours."""
     rows = connection.execute(
         "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
         "WHERE n.nspname = %s AND c.relkind IN ('r', 'p', 'v')",
@@ -53,23 +54,18 @@ def schema_version(connection: Connection, schema: str) -> int:
     tables = {row[0] for row in rows}
     if not tables:
         return 0
-    row = None
+    found: dict[str, object] = {}
     if {"meta", "lease", "ready"} <= tables:
-        query = in_schema("SELECT value FROM turnout.meta WHERE key = 'schema'", schema)
-        row = connection.execute(query.encode()).fetchone()
-    if row is None or not str(row[0]).isdigit():
+        query = in_schema("SELECT key, value FROM turnout.meta WHERE key = ANY (%s)", schema)
+        found = dict(connection.execute(query.encode(), (list(NUMBERS),)).fetchall())
+    number = schema_number(found, VERSION, f"the schema {schema!r}")
+    if number is None:
         msg = (
             f"the schema {schema!r} holds tables that Turnout did not make; name another: "
             "postgresql://.../db?schema=jobs"
         )
         raise SchemaError(msg)
-    if int(row[0]) > VERSION:
-        msg = (
-            f"the schema {schema!r} has number {row[0]}, this Turnout knows up to {VERSION}: a "
-            "newer Turnout has migrated it; upgrade this one"
-        )
-        raise SchemaError(msg)
-    return int(row[0])
+    return number
 
 
 def survives(connection: Connection) -> str:

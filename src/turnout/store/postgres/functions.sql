@@ -143,18 +143,17 @@ BEGIN
 END $$;
 
 -- Applies outcomes that are more than a plain success to the jobs given: back to a queue, or to a
--- final record. `p_from` is the place whose counter they
--- leave. One entry of `p_ends` a job; what is
--- null in it stays as it was.
+-- final record. `p_from` is the place whose counter they leave. One entry of `p_ends` a job; what is
+-- null in it stays as it was. A job is changed by the names of its fields, never spelled out in full:
+-- a newer version may have added one, and this function goes on beside it.
 CREATE FUNCTION turnout.conclude_1(
     p_jobs turnout.job[], p_ends jsonb, p_from text, p_worker text, p_now double precision
 ) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     v_back turnout.job[];
 BEGIN
-    SELECT array_agg(ROW(j.id, j.task, j.queue, j.args, j.rank, coalesce(e.attempt, j.attempt),
-        coalesce(e.crashes, j.crashes), j.enqueued_at, coalesce(e.run_at, j.run_at), j.expires_at,
-        j.context, coalesce(e.trail, j.trail), j.unique_key, j.unique_until)::turnout.job)
+    SELECT array_agg(jsonb_populate_record(j, jsonb_strip_nulls(jsonb_build_object(
+        'attempt', e.attempt, 'crashes', e.crashes, 'trail', e.trail, 'run_at', e.run_at))))
     INTO v_back
     FROM unnest(p_jobs) j JOIN jsonb_to_recordset(p_ends) AS e (
         id uuid, state text, attempt integer, crashes integer, trail text, run_at double precision

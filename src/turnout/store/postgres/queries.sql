@@ -207,8 +207,8 @@ SELECT queue, place, count(*) FROM gone GROUP BY queue, place;
 
 -- name: hasten
 WITH gone AS (DELETE FROM turnout.scheduled WHERE id = %s RETURNING *)
-SELECT turnout.place_1(array_agg(ROW(id, task, queue, args, rank, attempt, crashes, enqueued_at, %s,
-    expires_at, context, trail, unique_key, unique_until)::turnout.job), %s)
+SELECT turnout.place_1(array_agg(jsonb_populate_record(ROW(gone.*)::turnout.job,
+    jsonb_build_object('run_at', %s::double precision))), %s)
 FROM gone HAVING count(*) > 0;
 
 -- name: final_row
@@ -221,8 +221,9 @@ WHERE q.expires_at <= %s;
 
 -- name: revive
 WITH gone AS (DELETE FROM turnout.final WHERE id = %s RETURNING *)
-SELECT turnout.place_1(array_agg(ROW(id, task, queue, args, rank, 0, 0, enqueued_at, %s,
-    expires_at, context, %s, unique_key, unique_until)::turnout.job), %s)
+SELECT turnout.place_1(array_agg(jsonb_populate_record(NULL::turnout.job, to_jsonb(gone)
+    || jsonb_build_object('attempt', 0, 'crashes', 0, 'run_at', %s::double precision,
+        'trail', %s::text))), %s)
 FROM gone HAVING count(*) > 0;
 
 -- name: drop_final

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from turnout.errors import SchemaError, StoreUnavailable
 from turnout.store.sqlite.connection import retried
+from turnout.store.versions import NUMBERS, schema_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,10 +80,10 @@ def has_wal_reset_bug(version: tuple[int, ...]) -> bool:
 
 
 def schema_version(execute: Execute) -> int:
-    """Return the schema's number, 0 where there is none of ours.
+    """Return the schema's number, at most VERSION; 0 where there is none of ours.
 
-    Raises SchemaError for a newer one, and for tables of our names that are not ours;
-    StoreUnavailable where SQLite itself is too old.
+    Raises SchemaError for a newer one that does not serve us, and for tables of our names that are
+    not ours; StoreUnavailable where SQLite itself is too old.
     """
     if sqlite3.sqlite_version_info < _OLDEST:
         msg = f"SQLite {sqlite3.sqlite_version} is too old: Turnout needs 3.35 or later"
@@ -95,29 +96,19 @@ def schema_version(execute: Execute) -> int:
     }
     if not tables:
         return 0
-    row = None
-    if "turnout_meta" in tables:
-        row = _schema_row(execute)
-    if row is None or not str(row[0]).isdigit():
+    found = _meta(execute) if "turnout_meta" in tables else {}
+    number = schema_number(found, VERSION, "the file's schema")
+    if number is None:
         msg = "the file has tables named turnout_... that Turnout did not make; give another file"
         raise SchemaError(msg)
-    if int(str(row[0])) > VERSION:
-        msg = (
-            f"the file's schema is number {row[0]}, this Turnout knows up to {VERSION}: a newer "
-            "Turnout has migrated it; upgrade this one"
-        )
-        raise SchemaError(msg)
-    return int(str(row[0]))
+    return number
 
 
-def _schema_row(execute: Execute) -> tuple[object] | None:
+def _meta(execute: Execute) -> dict[str, object]:
     try:
-        row: tuple[object] | None = execute(
-            "SELECT value FROM turnout_meta WHERE key = 'schema'"
-        ).fetchone()
+        return dict(execute("SELECT key, value FROM turnout_meta WHERE key IN (?, ?)", NUMBERS))
     except sqlite3.OperationalError:  # no such column: a table of somebody else
-        return None
-    return row
+        return {}
 
 
 def is_current(connection: sqlite3.Connection) -> bool:
