@@ -6,10 +6,11 @@
 
 Fills the store, unless --filled says that it is: a fifth of the jobs is scheduled, a hundredth has
 died, and more than that has succeeded, run by real workers; the rest is ready, in twenty queues.
-Then `turnout web` serves it, in a process of its own, and every page is asked for by turns. What is
-timed is a whole GET on loopback, in milliseconds: medians, and the slowest. Last, drains by turns,
-without the dashboard and with it open as a browser holds it: a line of events, and the overview
-read again at each of them. The result goes to benchmarks/results/dashboard_NAME.json.
+The server has a minute to write and to vacuum. Then `turnout web` serves it, in a process of its
+own, and every page is asked for by turns. What is timed is a whole GET on loopback, in
+milliseconds: medians, and the slowest. Last, drains by turns, without the dashboard and with it
+open as a browser holds it: a line of events, and the overview read again at each of them. The
+result goes to benchmarks/results/dashboard_NAME.json.
 """
 
 from __future__ import annotations
@@ -243,11 +244,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10, help="looks at each page")
     parser.add_argument("--drains", type=int, default=5)
     parser.add_argument("--filled", action="store_true")
+    parser.add_argument("--rest", type=float, default=60.0, help="seconds after the filling")
     parser.add_argument("--name", help="of the result file; default: the URL's scheme")
     options = parser.parse_args()
     before = machine()
     if not options.filled:
         fill(options.url, options.jobs)
+        time.sleep(options.rest)
     result: Figures = {"measure": "dashboard", "jobs": options.jobs, "payload": 200}
     result |= pages(options.url, options.rounds)
     print(json.dumps(result, indent=2), flush=True)

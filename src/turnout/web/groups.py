@@ -69,13 +69,14 @@ def group_dead(
     now: float,
     most: int = MOST_GROUPED,
     task: str | None = None,
+    patience: float = PATIENCE,
 ) -> Groups:
-    """Group the newest dead jobs: at most `most`, for at most PATIENCE seconds and a page.
+    """Group the newest dead jobs: at most `most`, for at most `patience` seconds and a page.
 
     With `task`, those of other tasks are looked at and left out.
     `hide` takes out of a record what may not be shown; it is asked for the newest of each group.
     """
-    deadline, after, looked_at = time.monotonic() + PATIENCE, None, 0
+    deadline, after, looked_at = time.monotonic() + patience, None, 0
     groups: dict[tuple[str, str | None], Group] = {}
     complete = False
     while not complete and looked_at < most and (not looked_at or time.monotonic() < deadline):

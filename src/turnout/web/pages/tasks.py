@@ -6,6 +6,7 @@ only, within the bounds of finding.py.
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 from turnout import finding
@@ -13,7 +14,7 @@ from turnout.metrics import OTHER, Spread, as_figures, upper
 from turnout.search import Query
 from turnout.web import charts
 from turnout.web.deployed import flags_of
-from turnout.web.groups import group_bars, group_dead, group_model
+from turnout.web.groups import PATIENCE, group_bars, group_dead, group_model
 from turnout.web.pages.jobs import job_model
 from turnout.web.past import SPANS
 from turnout.web.visit import Page, Refusal, chosen
@@ -53,10 +54,12 @@ def one(visit: Visit) -> Page:
     span = span_of(visit)
     past = visit.desk.archive.look(span, task)
     figures = None if past.total is None else {**as_figures(past.total), "task": task}
-    newest = finding.find(
-        visit.jobs.store, Query(tasks=(task,)), visit.desk.pulse.look(), limit=NEWEST, after=None
-    )
-    dead = group_dead(visit.jobs.store, visit.desk.redactor.hide, now=visit.now, task=task)
+    store, began = visit.jobs.store, time.monotonic()
+    query = Query(tasks=(task,))
+    newest = finding.find(store, query, visit.desk.pulse.look(), limit=NEWEST, after=None)
+    left = PATIENCE - (time.monotonic() - began)  # one patience for both
+    hide = visit.desk.redactor.hide
+    dead = group_dead(store, hide, now=visit.now, task=task, patience=left)
     model: dict[str, Any] = {
         **past_model(span, past),
         "task": task,
