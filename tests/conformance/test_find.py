@@ -162,3 +162,13 @@ def test_pages_through_many_overlapping_batches_of_traces(store):
 def test_nothing_is_known_of_an_unknown_job(store):
     assert record(store, 1) is None
     assert store.find(ALL, now=T) == []
+
+
+@pytest.mark.parametrize(
+    "task", ["shop.charge", "a_b", "a%b", 'say "hi"', "back\\slash", "\\", "größe", "名前", "/"]
+)
+def test_successes_are_found_by_the_name_of_their_task_whatever_is_in_it(store, task):
+    finish(store, new_job(1, task=task), new_job(2, task="other"), new_job(3, task=task))
+    assert found(store, task=task) == [3, 1]
+    assert found(store, task=task, states=(State.SUCCEEDED,)) == [3, 1]
+    assert found(store, task=f"{task}x") == []

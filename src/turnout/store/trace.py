@@ -75,11 +75,17 @@ def bounds(where: JobFilter, after: JobId | None, mark: str) -> tuple[list[str],
         ("queue = ", where.queue),
         ("last_id >= ", min(where.ids, default=None)),
         ("first_id <= ", max(where.ids, default=None)),
+        ("body LIKE ", None if where.task is None else _names(where.task)),
     ):
         if value is not None:
             terms.append(term + mark)
             values.append(value)
     return terms, values
+
+
+def _names(task: str) -> str:
+    """Return a LIKE pattern that no body without this task fits, and hardly any other."""
+    return f"%{msgspec.json.encode(task).decode()}%".replace("\\", "_")
 
 
 def read_traces(

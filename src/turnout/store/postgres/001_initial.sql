@@ -23,15 +23,15 @@ CREATE INDEX ready_claim ON turnout.ready (queue, rank, run_at, id);
 CREATE TABLE turnout.scheduled OF turnout.job (PRIMARY KEY (id));
 CREATE INDEX scheduled_due ON turnout.scheduled (run_at, id);
 
--- For people who look: which stretches of a table may hold jobs of a task, or of a time. No entry a
+-- For people who look: which stretches of a table may hold jobs of a task, a queue, or a time. No entry a
 -- row, so the hot path pays nothing that shows; without it a task that no job has is found out by
 -- reading five million rows. And those that have run before, the only ones that have errors.
 DO $make$ DECLARE v_task text := 'task text_bloom_ops (n_distinct_per_range = 100)'; BEGIN
     IF current_setting('server_version_num')::integer < 140000 THEN v_task := 'task'; END IF;
     EXECUTE format('CREATE INDEX ready_look ON turnout.ready USING brin (%s, enqueued_at)
         WITH (pages_per_range = 64, autosummarize = on)', v_task);
-    EXECUTE format('CREATE INDEX scheduled_look ON turnout.scheduled USING brin (%s, enqueued_at)
-        WITH (pages_per_range = 64, autosummarize = on)', v_task);
+    EXECUTE format('CREATE INDEX scheduled_look ON turnout.scheduled USING brin (%s, %s, enqueued_at)
+        WITH (pages_per_range = 64, autosummarize = on)', v_task, replace(v_task, 'task', 'queue'));
 END $make$;
 CREATE INDEX ready_tried ON turnout.ready (id) WHERE trail IS NOT NULL;
 CREATE INDEX scheduled_tried ON turnout.scheduled (id) WHERE trail IS NOT NULL;

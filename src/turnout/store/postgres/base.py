@@ -92,9 +92,12 @@ class Turn(BaseTurn):
         return self._connection.execute(self._queries[query].encode(), values).rowcount
 
     def select(self, sql: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
-        """Run a statement built at run time, in this store's schema."""
+        """Run a statement built at run time, in this store's schema.
+
+        Never prepared: planned without its values, a search for what is nowhere walks everything.
+        """
         text = in_schema(sql, self._queries["schema"])
-        return self._connection.execute(text.encode(), values).fetchall()
+        return self._connection.execute(text.encode(), values, prepare=False).fetchall()
 
     def drop_queued(self, records: Sequence[JobRecord]) -> list[tuple[str, str, int]]:
         """Delete queued jobs in one statement."""

@@ -26,8 +26,7 @@ _JOBS = JOB_COLUMNS.replace("priority", "-rank")
 _FINALS = FINAL_COLUMNS.replace("priority", "-rank")
 _PAGE = 200
 _FEW_BATCHES = 20
-_FEW = 2_000
-_FEW_OF_QUEUE = "SELECT id FROM turnout.ready WHERE queue = %s LIMIT %s"
+_NEAR, _FAR = 5_000, 5_000  # rows that a page looks through, ids that are taken down at once
 
 
 def find(
@@ -85,6 +84,41 @@ def _pages(
         after = rows[-1][0]
 
 
+def _sparse(
+    turn: Turn, select: str, where: tuple[list[str], list[object]], after: JobId | None
+) -> Iterator[list[tuple[Any, ...]]]:
+    """Yield pages as `_pages` does, of jobs that may all lie behind millions of others.
+
+    The newest of a queue or a task usually come soon on a walk by id, and PostgreSQL, which takes
+    them for evenly spread, walks whatever is asked: past three million jobs of other queues, if
+    that is where they lie, for a second. So the walk is a short one. If it does not fill the page,
+    the ids are taken down by the index of the queue, or by what is known of stretches of the table,
+    and put in order afterwards: the CTE keeps the planner from walking again.
+    """
+    terms, values = where
+    place, matches = select.partition(" FROM ")[2], " AND ".join(terms)
+    while True:
+        older, last = ("true", []) if after is None else ("id < %s", [after])
+        near = f"(SELECT * FROM {place} WHERE {older} ORDER BY id DESC LIMIT {_NEAR}) AS near"  # noqa: S608
+        query = f"{select.replace(place, near)} WHERE {matches} ORDER BY id DESC LIMIT {_PAGE}"
+        rows = turn.select(query, [*last, *values])
+        if len(rows) == _PAGE:
+            yield rows
+            after = rows[-1][0]
+            continue
+        query = (
+            f"WITH far AS MATERIALIZED (SELECT id FROM {place} WHERE {matches} AND {older}) "  # noqa: S608
+            f"SELECT id FROM far ORDER BY id DESC LIMIT {_FAR}"
+        )
+        ids = [row[0] for row in turn.select(query, [*values, *last])]
+        query = f"{select} WHERE id = ANY (%s::uuid[]) AND {matches} ORDER BY id DESC"
+        for start in range(0, len(ids), _PAGE):
+            yield turn.select(query, [ids[start : start + _PAGE], *values])
+        if len(ids) < _FAR:
+            return
+        after = ids[-1]
+
+
 def _queued(turn: Turn, place: str, where: JobFilter, after: JobId | None) -> Iterator[JobRecord]:
     terms, values = _conditions(where)
     if where.view in ("scheduled", "ready"):
@@ -95,15 +129,9 @@ def _queued(turn: Turn, place: str, where: JobFilter, after: JobId | None) -> It
     if where.error is not None:  # the trail holds it, among much else: the index of those tried
         terms.append("trail IS NOT NULL AND strpos(trail, %s) > 0")
         values.append(where.error)
-    if place == "ready" and where.queue is not None and not where.ids:
-        # The newest of a long queue come soon on a walk by id. The few of a short one may lie
-        # behind millions of another; the claim index has them.
-        few = turn.select(_FEW_OF_QUEUE, [where.queue, _FEW + 1])
-        if len(few) <= _FEW:
-            terms.append("id = ANY (%s::uuid[])")
-            values.append([row[0] for row in few])
-    select = f"SELECT {_JOBS} FROM turnout.{place}"  # noqa: S608
-    for rows in _pages(turn, select, (terms, values), after):
+    is_sparse = not where.ids and (where.queue is not None or where.task is not None)
+    pages = _sparse if is_sparse else _pages
+    for rows in pages(turn, f"SELECT {_JOBS} FROM turnout.{place}", (terms, values), after):  # noqa: S608
         yield from _with_side_rows(turn, [job_record(row, State.QUEUED) for row in rows], where)
 
 
