@@ -82,6 +82,8 @@ FLOORS = {
     "turnout.documents": 2,
     "turnout.views": 2,
     "turnout.deploys": 2,
+    "turnout.rings": 2,
+    "turnout.auditlog": 2,
     "turnout.finding": 2,
     # the process that works
     "turnout.worker": 3,

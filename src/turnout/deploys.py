@@ -1,8 +1,7 @@
 """Marks of what was deployed, when and by whom: the charts draw a line there.
 
-They are documents (documents.py) of `EACH` marks, filled one after the other; when all are full,
-the oldest is begun anew. So the newest `MOST` are there, for `KEPT` seconds, as long as metrics
-are. The invariant: a label is one line of printable text, and short.
+The newest `MOST` are there (rings.py), for `KEPT` seconds, as long as metrics are. The invariant:
+a label is one line of printable text, and short.
 """
 
 from __future__ import annotations
@@ -12,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from turnout.documents import Documents, Place
 from turnout.errors import ConfigError
+from turnout.rings import Ring
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,9 +35,8 @@ class Deploy(msgspec.Struct, frozen=True, kw_only=True):
     by: str = ""
 
 
-_PLACES = tuple(f"part {n}" for n in range(MOST // EACH + 1))
-_MARKS = Documents(
-    "marks of deploys", list[Deploy], key="turnout deploys", places=_PLACES, kept=KEPT
+_RING = Ring(
+    "marks of deploys", list[Deploy], key="turnout deploys", each=EACH, most=MOST, kept=KEPT
 )
 
 
@@ -55,15 +53,12 @@ class Deploys:
         Raises ConfigError for a label that is empty, too long or not printable; StoreError.
         """
         deploy = Deploy(label=checked_label(label), at=round(self._clock(), 3), by=_name(by))
-        _MARKS.change(self._store, lambda places: _added(places, deploy))
+        _RING.add(self._store, deploy)
         return deploy
 
     def all(self) -> list[Deploy]:
         """Return the marks that are kept, the newest first. Raises StoreError."""
-        since = self._clock() - KEPT
-        found = [one for place in _MARKS.read(self._store) for one in place.value or ()]
-        found = [one for one in found if one.at >= since]
-        return sorted(found, key=lambda one: -one.at)[:MOST]
+        return _RING.newest(self._store, self._clock())
 
 
 def checked_label(label: str) -> str:
@@ -84,19 +79,3 @@ def checked_label(label: str) -> str:
 def _name(by: str) -> str:
     """Return who it was, cut: a name is not worth losing a mark."""
     return "".join(one if one.isprintable() else " " for one in by[:LONGEST]).strip()
-
-
-def _added(
-    places: list[Place[list[Deploy]]], deploy: Deploy
-) -> tuple[Place[list[Deploy]], list[Deploy]]:
-    # By how full they are, not by time: the clocks of those who deploy differ.
-    with_room = [one for one in places if len(one.value or ()) < EACH]
-    begun = [one for one in with_room if one.value]
-    if not with_room:
-        return min(places, key=_newest), [deploy]
-    place = (begun or with_room)[0]
-    return place, [*(place.value or ()), deploy]
-
-
-def _newest(place: Place[list[Deploy]]) -> float:
-    return max((one.at for one in place.value or ()), default=0.0)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from support import valkey
-from turnout import Turnout
+from turnout import Turnout, auditlog
 from turnout.cli.top.app import Top
 from turnout.cli.top.screens import Confirm, Story
 from turnout.errors import SchemaError
@@ -91,6 +91,8 @@ def test_a_queue_is_paused_and_resumed_by_one_key(jobs):
         await until(pilot, lambda: not paused(), "it is resumed")
 
     watch(jobs.url, story)
+    told = [(one.action, one.subject) for one in auditlog.kept(jobs.store, time.time())]
+    assert told == [("resume", "queue critical"), ("pause", "queue critical")]
 
 
 def test_jobs_are_filtered_and_told_of(jobs):

@@ -19,6 +19,7 @@ import msgspec
 
 from turnout.cli import output
 from turnout.cli.filters import ids_filter, in_words, is_open
+from turnout.cli.noting import note
 from turnout.cli.options import json_option, with_store
 from turnout.job import Action, JobFilter, JobId, JobRecord, State
 from turnout.replay import Plan
@@ -79,10 +80,14 @@ def act(store: Store, action: Action, chosen: Chosen, *, states: tuple[State, ..
     check_choice(chosen)
     if chosen.ids:
         done = act_on_ids(store, action, chosen.ids, states)
+        subject = f"jobs {', '.join(chosen.ids)}"
     else:
         where = msgspec.structs.replace(chosen.where, states=states or chosen.where.states)
         confirm(store, action, where, yes=chosen.yes)
         done = Done(action, act_on_all(store, action, where))
+        subject = in_words(where)
+    if done.changed:
+        note(store, action, subject, done.changed)
     report(done, as_json=chosen.as_json)
     if done.unchanged or (not done.changed and not chosen.everything):
         click.get_current_context().exit(1)

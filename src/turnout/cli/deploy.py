@@ -9,6 +9,7 @@ import click
 
 from turnout.cli import output
 from turnout.cli.locate import find_app, open_existing
+from turnout.cli.noting import note
 from turnout.cli.options import examples, json_option, user
 from turnout.deploys import Deploys, checked_label
 from turnout.errors import ConfigError
@@ -40,6 +41,7 @@ def deploy(*, target: str, label: str, by: str, as_json: bool) -> None:
     store = open_existing(find_app(target).url)
     try:
         marked = Deploys(store).mark(label, by=by)
+        note(store, "mark deploy", marked.label)
     finally:
         store.close()
     if as_json:

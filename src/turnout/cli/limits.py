@@ -6,6 +6,7 @@ import click
 
 from turnout import standing
 from turnout.cli import output
+from turnout.cli.noting import note
 from turnout.cli.options import examples, json_option
 
 _app = click.option(
@@ -83,6 +84,7 @@ def _act(target: str, name: str, verb: str) -> None:
         raise ConfigError(msg)
     try:
         getattr(known[name], verb)()
+        note(app.store, verb, f"dependency {name}")
         click.echo(f"{name}: {standing.phase(known[name])}")
     finally:
         app.close()

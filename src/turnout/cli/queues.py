@@ -13,6 +13,7 @@ import click
 
 from turnout.cli import output
 from turnout.cli.act import Done, act_on_all, confirm, report
+from turnout.cli.noting import note
 from turnout.cli.options import examples, json_option, with_store
 from turnout.cli.status import HEADERS, NUMBERS, queue_rows
 from turnout.errors import ConfigError
@@ -74,6 +75,7 @@ def purge_command(store: Store, *, names: tuple[str, ...], yes: bool, as_json: b
     for where in purged:
         confirm(store, "delete", where, yes=yes)
     changed = sum(act_on_all(store, "delete", where) for where in purged)
+    note(store, "purge", f"queue {', '.join(names)}", changed)
     report(Done("delete", changed), as_json=as_json)
 
 
@@ -85,6 +87,7 @@ def set_paused(
         check_names(store, names)
     for name in names:
         store.pause(name, paused=paused)
+        note(store, "pause" if paused else "resume", f"queue {name}")
     if as_json:
         output.print_json({"queues": names, "paused": paused})
     else:

@@ -13,6 +13,7 @@ import click
 from turnout.cli import output
 from turnout.cli.act import Chosen, check_choice, confirm
 from turnout.cli.filters import LENGTH, in_words
+from turnout.cli.noting import note
 from turnout.cli.options import user
 from turnout.job import State
 from turnout.replay import Plan, Replay
@@ -85,6 +86,7 @@ def begin_replay(store: Store, chosen: Chosen, plan: Plan) -> None:
     where = _dead(chosen.where)
     confirm(store, "retry", where, yes=chosen.yes)
     replay = Replays(store).start(_query(where), plan, by=user())
+    note(store, "replay", f"{replay.id}: {in_words(where)}", replay.expected)
     if chosen.as_json:
         output.print_json(replay)
         return
@@ -115,6 +117,7 @@ def stop_replay(store: Store, replay_id: str) -> None:
         click.echo(f"there is no replay {output.one_line(replay_id)}", err=True)
         click.get_current_context().exit(1)
     else:
+        note(store, "stop replay", stopped.id, stopped.sent)
         click.echo(f"{stopped.id} {stopped.phase}: {output.plural(stopped.sent, 'job')} sent")
 
 

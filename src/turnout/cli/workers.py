@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from turnout.cli import output
+from turnout.cli.noting import note
 from turnout.cli.options import examples, json_option, with_store
 from turnout.errors import ConfigError
 
@@ -100,6 +101,8 @@ def pick(store: Store, names: Sequence[str], *, everything: bool) -> list[Worker
 def give(store: Store, order: Order, meant: list[WorkerInfo], *, as_json: bool) -> None:
     """Leave the order for each, and say who will get it; exits 1 where nobody does."""
     told = [worker.name for worker in meant if store.order(worker.epoch, order)]
+    for name in told:
+        note(store, order, f"worker {name}")
     if as_json:
         output.print_json({"order": order, "workers": told})
     else:

@@ -80,7 +80,7 @@ def dashboard(
         redactor=Redactor(jobs, hide),
         pulse=Pulse(lambda: jobs.store, jobs.clock),
         archive=Archive(lambda: jobs.store, jobs.clock),
-        ledger=Ledger(),
+        ledger=Ledger(jobs.store),
         templates=make_templates(),
     )
     return _Dashboard(desk, authorize).app

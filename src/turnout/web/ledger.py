@@ -1,7 +1,7 @@
-"""The audit log: one line by logging's `turnout.audit` for each action, and the last ones to show.
+"""The audit log as the dashboard writes and shows it.
 
-The invariant: what a person did is written before they are told that it is done. The list in
-memory is short and ends with the process; whoever must keep it configures the logger.
+The invariant: an action that was done is not undone, nor hidden, because its line could not be
+kept. What the store did not take stays here, in a short list that ends with the process.
 """
 
 from __future__ import annotations
@@ -9,47 +9,40 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
+from typing import TYPE_CHECKING
 
-import msgspec
+from turnout import auditlog
+from turnout.auditlog import MOST, Entry
+from turnout.errors import StoreError
 
-KEPT = 500
-_log = logging.getLogger("turnout.audit")
+if TYPE_CHECKING:
+    from turnout.store.protocol import Store
 
+__all__ = ["MOST", "Entry", "Ledger"]
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """One action of one person; `count` is how many jobs or queues changed."""
-
-    at: float
-    who: str
-    role: str
-    action: str
-    subject: str
-    count: int = 1
-    address: str = ""
+_log = logging.getLogger("turnout.web")
 
 
 class Ledger:
-    """The actions of this process, newest first."""
+    """The actions of all who look at one store, newest first."""
 
-    def __init__(self) -> None:
+    def __init__(self, store: Store) -> None:
+        self._store = store
         self._lock = threading.Lock()
-        self._entries: deque[Entry] = deque(maxlen=KEPT)
+        self._unkept: deque[Entry] = deque(maxlen=MOST)
 
     def write(self, entry: Entry) -> None:
-        """Log an action and remember it."""
-        fields = msgspec.to_builtins(entry)
-        line = "%s (%s, %s) %s %s: %d"
-        shown = (entry.who, entry.role, entry.address or "-", entry.action, entry.subject)
-        _log.info(line, *map(_one_line, shown), entry.count, extra={"turnout": fields})
+        """Log an action, and keep it."""
+        try:
+            auditlog.write(self._store, entry)
+        except StoreError as error:
+            _log.warning("audit: the store did not keep a line of it: %s", error)
+            with self._lock:
+                self._unkept.appendleft(auditlog.cut(entry))
+
+    def entries(self, now: float) -> list[Entry]:
+        """Return the newest actions. Raises StoreError."""
         with self._lock:
-            self._entries.appendleft(entry)
-
-    def entries(self) -> list[Entry]:
-        """Return what is remembered, newest first."""
-        with self._lock:
-            return list(self._entries)
-
-
-def _one_line(text: str) -> str:
-    """Return text that cannot begin a line of its own in a log file."""
-    return "".join(one if one.isprintable() else f"\\u{ord(one):04x}" for one in text)[:500]
+            here = list(self._unkept)
+        found = sorted([*here, *auditlog.kept(self._store, now)], key=lambda one: -one.at)
+        return found[:MOST]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from turnout.cli import output
 from turnout.cli.act import PAST, act_on_ids
+from turnout.cli.noting import noted
 from turnout.cli.workers import SAID
 
 if TYPE_CHECKING:
@@ -21,13 +22,15 @@ if TYPE_CHECKING:
 def pause(store: Store, queue: str, *, paused: bool) -> str:
     """Pause or resume a queue."""
     store.pause(queue, paused=paused)
-    return f"{queue} is paused: what runs, runs on" if paused else f"{queue} is resumed"
+    said = f"{queue} is paused: what runs, runs on" if paused else f"{queue} is resumed"
+    return noted(store, "pause" if paused else "resume", f"queue {queue}") or said
 
 
 def order(store: Store, worker: WorkerInfo, what: Order) -> str:
     """Leave an order for a worker."""
     if store.order(worker.epoch, what):
-        return f"{worker.name} {SAID[what]}, at its next heartbeat"
+        said = f"{worker.name} {SAID[what]}, at its next heartbeat"
+        return noted(store, what, f"worker {worker.name}") or said
     return f"{worker.name} has ended meanwhile"
 
 
@@ -35,6 +38,8 @@ def change(store: Store, action: Action, ids: Sequence[str]) -> str:
     """Retry, cancel or delete jobs, and say why some did not change."""
     done = act_on_ids(store, action, tuple(ids))
     said = f"{output.plural(done.changed, 'job')} {PAST[action]}"
+    trouble = noted(store, action, f"jobs {', '.join(ids)}", done.changed) if done.changed else ""
+    said = trouble or said
     if not done.unchanged:
         return said
     first = done.unchanged[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from turnout.web.ledger import KEPT
+from turnout.web.ledger import MOST
 from turnout.web.visit import Page
 
 if TYPE_CHECKING:
@@ -25,6 +25,6 @@ def store(visit: Visit) -> Page:
 
 
 def audit(visit: Visit) -> Page:
-    """Show the last actions that were done through this process."""
-    entries = visit.desk.ledger.entries()
-    return Page(template="audit.html", model={"entries": entries}, extra={"kept": KEPT})
+    """Show the last actions, of whom and wherever they were done."""
+    entries = visit.desk.ledger.entries(visit.now)
+    return Page(template="audit.html", model={"entries": entries}, extra={"kept": MOST})
