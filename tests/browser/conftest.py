@@ -8,17 +8,17 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import urllib.request
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 import turnout
 from process.rig import wait_until
+from support.ports import free_port
 
 SOURCE = Path(turnout.__file__).parents[1]
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
@@ -80,8 +80,7 @@ class Site:
         subprocess.run([sys.executable, "-c", code], cwd=self.folder, env=env, check=True)
 
     def serve(self) -> None:
-        with closing(socket.create_server(("127.0.0.1", 0))) as probe:
-            port = probe.getsockname()[1]
+        port = free_port()
         self.start("web", "shop", "--port", str(port))
         self.url = f"http://127.0.0.1:{port}"
         wait_until(self._answers, "the dashboard answers", timeout=60)

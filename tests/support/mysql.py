@@ -14,7 +14,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -28,6 +27,8 @@ from urllib.parse import urlsplit
 
 import pymysql
 import pytest
+
+from support.ports import free_port
 
 _TURNS = 8  # so many tests later, a test's tables are used again
 _SETTINGS = ("--innodb-buffer-pool-size=64M", "--max-connections=60")
@@ -50,7 +51,7 @@ class Server:
         self._folder = Path(tempfile.mkdtemp(prefix="turnout-my-"))
         self._user = _unprivileged()
         self._data = self._folder / "data"
-        self.port = _free_port()
+        self.port = free_port()
         self._folders = ("--no-defaults", f"--datadir={self._data}", f"--tmpdir={self._folder}")
         self._process: subprocess.Popen[bytes] | None = None
         self._data.mkdir()
@@ -283,8 +284,3 @@ def _unprivileged() -> tuple[int, int] | None:
 
 def _find(program: str) -> str | None:
     return shutil.which(program) or shutil.which(program, path="/usr/sbin:/usr/libexec")
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])

