@@ -22,7 +22,9 @@ T = TypeVar("T")
 HERE = Path(__file__).parent
 SOURCE = Path(turnout.__file__).parents[1]
 _EVERY = 0.01
-QUICK = {"heartbeat": 0.2, "dead_after": 0.5, "threads": 2}
+# Patient with a busy machine: a worker that is taken for dead has its jobs run twice.
+QUICK = {"heartbeat": 0.2, "dead_after": 10.0, "threads": 2}
+HASTY = {"dead_after": 1.5}  # for tests that wait until one is taken for dead
 
 
 def wait_until(condition: Callable[[], T], what: str = "", *, timeout: float = 15.0) -> T:
@@ -97,10 +99,12 @@ class Worker:
 
     @staticmethod
     def _is_idle(pid: int) -> bool:
-        """Tell whether the process used no processor for a while."""
+        """Tell whether the process used no processor for a while, and waits for none."""
         before = Path(f"/proc/{pid}/stat").read_text().split()[13:15]
         threading.Event().wait(0.05)
-        return Path(f"/proc/{pid}/stat").read_text().split()[13:15] == before
+        threads = [int(one.name) for one in Path(f"/proc/{pid}/task").iterdir()]
+        sleeps = all(_state(thread) in "SX" for thread in threads)
+        return sleeps and Path(f"/proc/{pid}/stat").read_text().split()[13:15] == before
 
     def kill_all(self) -> None:
         """End the supervisor first, then what it started, with no chance to say goodbye."""
@@ -153,7 +157,9 @@ class Rig:
         worker = self.launch(**options)
         if not options.get("until_empty"):
             count = options.get("processes", 1)
-            wait_until(lambda: self.at_work(worker) >= count, "the workers have started")
+            wait_until(
+                lambda: self.at_work(worker) >= count, "the workers have started", timeout=45.0
+            )
         return worker
 
     def launch(self, **options: Any) -> Worker:

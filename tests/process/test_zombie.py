@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from process.rig import wait_until
+from process.rig import HASTY, wait_until
 from turnout.job import State
 
 pytestmark = pytest.mark.process
@@ -18,7 +18,7 @@ def epochs(rig) -> set[str]:
 
 
 def test_a_suspended_workers_late_settle_is_refused(rig):
-    first = rig.start()
+    first = rig.start(**HASTY)
     job = rig.enqueue("hold", "a")
     rig.until_said("start", "a")
     zombie = first.suspend()
@@ -44,7 +44,7 @@ def test_a_suspended_workers_late_settle_is_refused(rig):
 
 
 def test_a_woken_worker_works_on_under_a_new_epoch(rig):
-    first = rig.start()
+    first = rig.start(**HASTY)
     old = epochs(rig)
     [pid] = first.children()
     first.suspend()
@@ -65,7 +65,7 @@ def test_a_woken_worker_works_on_under_a_new_epoch(rig):
 
 
 def test_losing_the_epoch_again_and_again_costs_no_threads(rig):
-    first = rig.start(threads=1)
+    first = rig.start(threads=1, **HASTY)
     rig.start(queues="elsewhere")  # somebody to declare it dead
     [pid] = first.children()
     for _ in range(3):

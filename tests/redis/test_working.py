@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from process.rig import Rig, wait_until
+from process.rig import HASTY, Rig, wait_until
 from support.proxy import Proxy
 from turnout.errors import StoreUnavailable
 from turnout.job import State
@@ -91,7 +91,7 @@ def cut_an_answer(proxy: Proxy, part: float) -> None:
 def test_a_worker_cut_off_for_longer_than_its_lease_cannot_end_its_job_and_comes_back(url, rig_at):
     rig, proxy = rig_at(url), Proxy(url)
     job = rig.enqueue("hold", "a")
-    cut_off = rig.start(url=f"{proxy.url}?socket_timeout=0.3", threads=1)
+    cut_off = rig.start(url=f"{proxy.url}?socket_timeout=0.3", threads=1, **HASTY)
     rig.until_said("start", "a")
     proxy.go_silent()
     heir = rig.start(threads=1)
