@@ -81,7 +81,7 @@ def test_jobs_wait_while_the_server_is_down_and_are_recorded_in_order(server, sh
     assert all(handle.enqueued and handle.buffered for handle in handles)
     server.start()
     back(app, *range(9))
-    assert not any(handle.buffered for handle in handles)
+    wait_until(lambda: not any(handle.buffered for handle in handles), "the buffer knows")
     assert [handle.refresh().id for handle in handles] == [handle.id for handle in handles]
     assert app.tasks["charge"].enqueue(9).buffered is False
 
@@ -132,6 +132,7 @@ def test_a_unique_key_that_was_taken_meanwhile_is_told(server, shop, caplog):
     third = app.tasks["charge"].enqueue(3)
     server.start()
     back(app, 1, 3)
+    wait_until(lambda: refused, "the refusal is told once the others are recorded")
     assert [event.id for event in refused] == [second.id]
     assert "held by another job" in refused[0].reason
     assert f"buffered job {second.id} (charge) was refused" in caplog.text
