@@ -247,8 +247,9 @@ def test_a_lock_that_stays_is_given_up_in_the_end(family, store, monkeypatch):
 
 
 def test_too_many_connections_say_so_and_pass(mortal, crashing):
-    taken = []
     crashing.close()
+    taken = [mysql.connect(mortal.url)]
+    wait_until(lambda: not sessions(taken[0]), "the store's sessions have ended")
     with pytest.raises(pymysql.err.OperationalError, match="1040"):
         for _ in range(100):
             taken.append(mysql.connect(mortal.url))

@@ -372,7 +372,9 @@ def test_too_many_connections_are_told_and_pass(mortal, crashing):
     mortal.start("max_connections=8", "superuser_reserved_connections=0")
     wait_until(lambda: works(crashing, 1), "the server is back")
     crashing.close()
-    held: list[psycopg.Connection] = []
+    held = [psycopg.connect(mortal.url, autocommit=True)]
+    others = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'turnout'"
+    wait_until(lambda: not held[0].execute(others).fetchall(), "the store's sessions have ended")
     with pytest.raises(psycopg.OperationalError):
         while True:
             held.append(psycopg.connect(mortal.url))
