@@ -16,15 +16,11 @@ from contextlib import closing
 import pytest
 
 from process.rig import wait_until
+from support.ports import free_port
 from turnout import stacks
 from turnout.job import State
 
 pytestmark = pytest.mark.process
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as line:
-        return line.getsockname()[1]
 
 
 class Probe:
@@ -79,7 +75,8 @@ def test_probes_tell_live_ready_and_draining(sqlite_rig):
     probe.until("/live", 200)
 
     worker.signal(signal.SIGTERM)
-    assert probe.until("/ready", 503)["state"] == "draining"
+    wait_until(lambda: probe("/ready")[1]["state"] == "draining", "the supervisor has looked")
+    assert probe("/ready")[0] == 503
     assert probe("/live")[0] == 200, "a pod that drains must not be killed"
     rig.ledger.release("a")
     assert worker.wait() == 0
