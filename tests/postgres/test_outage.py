@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -101,15 +102,18 @@ def test_a_failover_to_a_server_that_is_read_only_for_a_while(mortal, rig):
     assert len(rig.ledger.said("start", "a")) == 1
 
 
-def test_a_network_that_swallows_everything_for_a_while(mortal, tmp_path):
-    proxy = Proxy(mortal.url)
-    rig = Rig(tmp_path, f"{mortal.url}?schema=swallow")
-    rig.start(url=f"{proxy.url}?schema=swallow", dead_after=30.0)
+@pytest.fixture
+def proxy(mortal):
+    made = Proxy(mortal.url)
+    yield made
+    made.close()
+
+
+def test_a_network_that_swallows_everything_for_a_while(rig, proxy):
+    rig.start(url=f"{proxy.url}?{urlsplit(rig.url).query}", dead_after=30.0)
     rig.enqueue("note", "first")
     rig.until_said("note", "first")
     proxy.go_silent()
     rig.enqueue("note", "second")
     proxy.come_back()
     rig.until_said("note", "second", timeout=SOON)
-    rig.close()
-    proxy.close()
