@@ -74,7 +74,7 @@ def test_an_error_comes_back_with_its_traceback_and_the_rules_hold(sqlite_rig):
     assert (record.attempt, record.crashes, record.error) == (2, 0, "LookupError")
     assert record.message == "no such order: 42"
     assert "in iso_fail" in record.attempts[-1].traceback
-    assert "error=LookupError 'no such order: 42'" in worker.log
+    worker.until_logged("error=LookupError 'no such order: 42'")
 
 
 def test_many_jobs_go_through_few_children(sqlite_rig):
@@ -135,7 +135,7 @@ def test_a_job_that_crashes_three_times_is_quarantined_with_its_evidence(rig):
         assert "about to segfault" in entry.traceback
         assert "Fatal Python error: Segmentation fault" in entry.traceback
         assert "in die" in entry.traceback, "the stack at its death"
-    assert "about to segfault" in worker.log, "its words reach the worker's log as well"
+    worker.until_logged("about to segfault")  # its words reach the worker's log as well
     assert worker.children() == pids
     good = rig.enqueue("iso_async", "good")
     rig.until(good, State.SUCCEEDED)

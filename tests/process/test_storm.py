@@ -48,5 +48,5 @@ def attempts_through_an_outage(rig, down: Path, task: str) -> tuple[float, float
 def test_a_named_dependency_recovers_with_few_attempts(sqlite_rig, service):
     attempts, seconds = attempts_through_an_outage(sqlite_rig, service, "careful")
     assert attempts < 1.5, f"and {seconds:.1f} s"
-    assert "its breaker opened" in sqlite_rig.workers[0].log
-    assert "its breaker closed" in sqlite_rig.workers[0].log
+    sqlite_rig.workers[0].until_logged("its breaker opened")
+    sqlite_rig.workers[0].until_logged("its breaker closed")
