@@ -40,7 +40,7 @@ class Member:
                 command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=cwd
             )
         self.pid = self.process.pid
-        self._seen: set[int] = set()
+        self._seen: dict[int, str] = {}  # pid -> when it was born: pids are given away again
 
     @property
     def is_alive(self) -> bool:
@@ -57,8 +57,10 @@ class Member:
         listed = ""
         with suppress(OSError):
             listed = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text("ascii")
-        self._seen.update(map(int, listed.split()))
-        return sorted(pid for pid in self._seen if is_alive(pid))
+        self._seen.update((int(pid), _birth(int(pid))) for pid in listed.split())
+        return sorted(
+            pid for pid, birth in self._seen.items() if is_alive(pid) and _birth(pid) == birth
+        )
 
 
 class Fleet:
@@ -238,6 +240,15 @@ def _choose(given: list[T], planned: Planned) -> T | None:
 def _signal(pid: int, number: int) -> None:
     with suppress(ProcessLookupError):
         os.kill(pid, number)
+
+
+def _birth(pid: int) -> str:
+    """Return when a process was started, in ticks since the machine was; "" when it is gone."""
+    try:
+        told = Path(f"/proc/{pid}/stat").read_text("ascii", "replace")
+    except OSError:
+        return ""
+    return told.rpartition(")")[2].split()[19]
 
 
 def memory(pid: int) -> int | None:
