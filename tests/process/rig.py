@@ -50,10 +50,20 @@ def is_stopped(pid: int) -> bool:
 
 
 def _state(pid: int) -> str:
+    return _stat(pid)[0]
+
+
+def _lives(pid: int, birth: str) -> bool:
+    state, *_, born = _stat(pid)[:20]
+    return state not in "ZX" and born == birth
+
+
+def _stat(pid: int) -> list[str]:
+    """Return what /proc tells of a process from its state on."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
-        return "X"
+        return ["X"] * 20
 
 
 class Worker:
@@ -67,7 +77,7 @@ class Worker:
             self.process = subprocess.Popen(
                 command, stdout=out, stderr=out, stdin=subprocess.DEVNULL, env=env, cwd=cwd
             )
-        self.seen: set[int] = set()
+        self.seen: dict[int, str] = {}  # pid -> when it was born: pids are given away again
 
     @property
     def pid(self) -> int:
@@ -79,8 +89,8 @@ class Worker:
             text = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text()
         except OSError:
             text = ""
-        self.seen.update(map(int, text.split()))
-        return [pid for pid in sorted(self.seen) if is_alive(pid)]
+        self.seen.update((int(pid), _stat(int(pid))[19]) for pid in text.split())
+        return [pid for pid in sorted(self.seen) if _lives(pid, self.seen[pid])]
 
     def signal(self, number: int) -> None:
         self.process.send_signal(number)
