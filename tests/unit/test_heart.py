@@ -147,3 +147,18 @@ def test_the_stores_time_is_not_read_off_a_deadline_that_a_heartbeat_is_moving(j
     assert clock._offset == pytest.approx(offset + 100.0, abs=1.0)
     for end in (worker._inbox, worker._outbox):
         end.close()
+
+
+def test_who_was_held_up_does_not_take_himself_for_dead(jobs):
+    """A suspended machine, say: nobody else has reaped, so the late heartbeat goes first."""
+    jobs.store.setup()
+    worker = WorkerProcess(jobs, WorkerOptions(threads=1, heartbeat=0.1, dead_after=0.3))
+    worker.chores.heartbeat()
+    [before] = jobs.store.workers()
+    wait_until(lambda: jobs.store.workers()[0].deadline < time.time() - 0.1, "the lease is over")
+    worker.chores.reap()
+    [after] = jobs.store.workers()
+    assert (after.epoch, worker.crew.epoch) == (before.epoch, before.epoch)
+    assert after.deadline > before.deadline
+    for end in (worker._inbox, worker._outbox):
+        end.close()

@@ -216,6 +216,8 @@ class Chores:
     def reap(self) -> None:
         """Take back the jobs of the dead: past their deadline, or seen dead on this machine."""
         store = self._app.store
+        if time.monotonic() - self._seen > self._options.dead_after / 2:
+            self.heartbeat()  # or whoever was held up would take himself for dead
         for worker in self._workers():
             if worker.host == self._host and not is_alive(worker.pid):
                 self._took(store.reap(epoch=worker.epoch))
