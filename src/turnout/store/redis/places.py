@@ -203,6 +203,7 @@ def by_ids(link: Link, ids: Sequence[JobId]) -> Iterator[Seen]:
     has moved, is looked for in every place, page by page.
     """
     missing: set[JobId] = set()
+    batches: dict[bytes, dict[JobId, Seen]] = {}
     for start in range(0, len(ids), _FEW):
         part = ids[start : start + _FEW]
         hints = link.run("HMGET", "turnout:jobs", *part)
@@ -213,7 +214,7 @@ def by_ids(link: Link, ids: Sequence[JobId]) -> Iterator[Seen]:
         for at in range(0, len(parts), 5):
             missing_id = JobId(parts[at].decode())
             known.discard(missing_id)
-            yield from _located(link, missing_id, parts[at + 1 : at + 5])
+            yield from _located(link, missing_id, parts[at + 1 : at + 5], batches)
         missing |= known
     for seen in _far_traced(link, missing):
         missing.discard(seen.record.id)
@@ -242,7 +243,13 @@ def _far_traced(link: Link, ids: Iterable[JobId]) -> Iterator[Seen]:
         since = f"({names[-1].decode()}"
 
 
-def _located(link: Link, job_id: JobId, found: Sequence[bytes]) -> Iterator[Seen]:
+def _located(
+    link: Link,
+    job_id: JobId,
+    found: Sequence[bytes],
+    batches: dict[bytes, dict[JobId, Seen]],
+) -> Iterator[Seen]:
+    """Yield the job from where it was found; `batches` keeps those read before, by name."""
     place, one, two, text = found
     if place == b"list":
         yield from _see(text, ("list", one.decode(), text.decode()))
@@ -255,8 +262,11 @@ def _located(link: Link, job_id: JobId, found: Sequence[bytes]) -> Iterator[Seen
     elif place == b"record":
         yield from _recorded([text], State.SUCCEEDED)
     elif place == b"trace":
-        trace = trace_of(one.decode(), text)
-        yield from (seen for seen in in_trace(trace) if seen.record.id == job_id)
+        if one not in batches:
+            trace = trace_of(one.decode(), text)
+            batches[one] = {seen.record.id: seen for seen in in_trace(trace)}
+        if job_id in batches[one]:
+            yield batches[one][job_id]
     else:
         since, name = link.several(
             ("HGET", b"turnout:held:" + one, two), ("HGET", b"turnout:epoch:" + one, "name")
