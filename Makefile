@@ -85,9 +85,10 @@ bench: $(READY) ## measure; results go to benchmarks/results as JSON
 MINUTES ?= 10
 STORE ?= all
 SEED ?= 1
+SOAK_ARGS ?=
 
-soak: $(READY) ## put workers under faults: MINUTES=60 STORE=sqlite SEED=1; reports go to benchmarks/results
-	$(BIN)/python tests/chaos/soak.py $(STORE) --minutes $(MINUTES) --seed $(SEED)
+soak: $(READY) ## put workers under faults: MINUTES=60 STORE=sqlite SEED=1 SOAK_ARGS=; reports go to benchmarks/results
+	$(BIN)/python tests/chaos/soak.py $(STORE) --minutes $(MINUTES) --seed $(SEED) $(SOAK_ARGS)
 
 fmt: $(READY) ## format the code and fix what can be fixed
 	$(BIN)/ruff format .

@@ -1,5 +1,7 @@
 """Enqueues jobs until it is ended: `enqueuer.py JSON`. Notes each that the store has accepted.
 
+It enqueues them one by one, and twenty at a time; at a high rate there are more in each call.
+
 An enqueue that failed is repeated with the same id, until the store takes it: a lost reply must
 not make a second job.
 """
@@ -17,11 +19,14 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from chaos.shop import BOOTHS, KEYS, draw_kind, make_app
+from chaos.pace import Hold
+from chaos.shop import BOOTHS, KEYS, OFTEN, make_app, weights
 from turnout import Turnout
 from turnout.errors import StoreError
 from turnout.task import PreparedJob
 from turnout.testing.chaos.ledger import Ledger
+
+_CALLS = 10.0  # a second, where many jobs are to come at each
 
 
 class Enqueuer:
@@ -31,28 +36,34 @@ class Enqueuer:
         self.app = app
         self.ledger = ledger
         self.rng = random.Random(seed)
-        self.pause = 1.0 / rate
+        self.rate = rate
+        self.size = max(1, round((rate - OFTEN) / _CALLS))
+        self.weights = weights(rate, transactions="charge" in app.tasks)
+        self.hold = Hold(ledger.path.parent)
         self.over = threading.Event()
 
     def run(self) -> None:
         self.app.store.setup()
         due = time.monotonic()
         while not self.over.is_set():
-            self._enqueue()
-            due = max(due + self.pause, time.monotonic() - 1.0)  # what was missed is missed
+            while self.hold.is_set:
+                self.over.wait(0.05)
+                if self.over.is_set():
+                    return
+            due += self._enqueue() / self.rate
+            due = max(due, time.monotonic() - 1.0)  # what was missed is missed
             self.over.wait(max(due - time.monotonic(), 0))
 
-    def _enqueue(self) -> None:
-        transactions = "charge" in self.app.tasks
-        if self.rng.random() < 0.05:
-            kinds = [draw_kind(self.rng, transactions=transactions) for _ in range(20)]
-        else:
-            kinds = [draw_kind(self.rng, transactions=transactions)]
+    def _enqueue(self) -> int:
+        """Enqueue some; return how many."""
+        size = 20 if self.rng.random() < 0.05 else self.size
+        kinds = self.rng.choices(list(self.weights), list(self.weights.values()), k=size)
         prepared = [self._prepare(kind) for kind in kinds]
         handles = self._until_accepted([one for one, _ in prepared])
         for handle, (_, key) in zip(handles, prepared, strict=True):
             if handle.enqueued:
                 self.ledger.write("accepted", handle.id, handle.task, key)
+        return size
 
     def _prepare(self, kind: str) -> tuple[PreparedJob[Any], str]:
         task: Any = self.app.tasks[kind]

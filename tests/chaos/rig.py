@@ -18,30 +18,32 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from chaos.judging import judge
+from chaos.looking import Lookout
+from chaos.pace import Hold
+from chaos.sampling import Sampler
 from chaos.shop import KEYS, KINDS, PLACES, app_file, make_app
 from chaos.stages import Stage
 from turnout.cli._chaos_worker import command
 from turnout.errors import StoreError
-from turnout.job import JobFilter
 from turnout.testing.chaos.checker import Checker
-from turnout.testing.chaos.fleet import PROCESS_FAULTS, Fleet, memory
+from turnout.testing.chaos.fleet import PROCESS_FAULTS, Fleet
 from turnout.testing.chaos.ledger import EVERYBODY, Ledger
 from turnout.testing.chaos.overlap import KEPT, Reach
 from turnout.testing.chaos.schedule import Planned, draw
-from turnout.testing.chaos.stories import End
 from turnout.testing.chaos.worker import Orders
 
 HERE = Path(__file__).parent
 LEASE = 2.5
 STARVED = 0.6  # seconds for which nothing of ours ran, or the disk did not answer: the machine's
-_LOOK = 500  # jobs that one look asks for
+_FEW = 2_000  # open jobs: from then on a drained run looks at all of them at once
+_MINUTE = 60.0  # seconds
+_LONGEST = 24 * 60.0  # minutes
 
 
 class Settings:
@@ -51,11 +53,15 @@ class Settings:
         self.seed = 1
         self.seconds = 6.0
         self.supervisors = 2
+        self.spared = 0  # processes of one supervisor more, to which nothing is done
         self.processes = 2
+        self.threads = 3  # a process; there may be twice as many coroutines
         self.enqueuers = 2
-        self.rate = 30.0  # jobs a second and enqueuer
+        self.rate = 60.0  # jobs a second and enqueuer
+        self.jobs = 0  # to be accepted before the end, however long that takes
         self.every = (0.4, 1.2)  # between two faults
         self.keep = 3600.0
+        self.lease = LEASE  # after which a silent worker is taken for dead
         self.patience = 90.0  # until all is drained
         vars(self).update(given)
 
@@ -95,34 +101,41 @@ class ChaosRig:
         self.store = self.app.store
         self.target = app_file(folder, stage.url, settings.keep)
         self.fleet = Fleet(self._command, settings.supervisors, folder, self.ledger)
+        aside = folder / "spared"
+        aside.mkdir()
+        self.spared = Fleet(self._command_spared, int(settings.spared > 0), aside, self.ledger)
         self.enqueuers: list[subprocess.Popen[bytes]] = []
         self._enqueuers_started = 0
-        self.ends: dict[str, End] = {}
-        self._ends_seen: dict[End, End] = {}  # a million jobs end in a few ways
-        self.pending: dict[str, None] = {}
-        self._read_to = 0
+        self.lookout = Lookout(self.ledger, self.store)
+        self.hold = Hold(folder)
+        self.sampler = Sampler(stage.size)
+        self._told = time.monotonic()
         self.faults: Counter[str] = Counter()
-        self.rss: dict[int, list[tuple[float, int]]] = {}
-        self.sizes: list[int] = []
         self._pool = ThreadPoolExecutor(1)  # one fault of the store at a time
         self._doing: list[Future[None]] = []
-        self._sampled = 0.0
         self._pause = threading.Event()
 
     def _command(self, n: int) -> list[str]:
-        orders = Orders(
+        host = "" if n % 3 else f"elsewhere-{n}"
+        orders = self._orders(self.settings.processes, host=host, clock=self.stage.clock_of(n))
+        return command(orders)
+
+    def _command_spared(self, n: int) -> list[str]:
+        del n
+        return command(self._orders(self.settings.spared, queues="default,async"))  # no poison
+
+    def _orders(self, processes: int, **others: str) -> Orders:
+        return Orders(
             target=str(self.target),
             ledger=str(self.ledger.path),
-            processes=self.settings.processes,
-            threads=3,
-            concurrency=5,
+            processes=processes,
+            threads=self.settings.threads,
+            concurrency=2 * self.settings.threads,
             heartbeat=0.4,
-            dead_after=LEASE,
+            dead_after=self.settings.lease,
             grace=10.0,
-            host="" if n % 3 else f"elsewhere-{n}",
-            clock=self.stage.clock_of(n),
+            **others,
         )
-        return command(orders)
 
     # ---- the run
 
@@ -138,7 +151,7 @@ class ChaosRig:
             self._break()
             self._heal()
             drained = self._drain()
-            codes = self.fleet.stop()
+            codes = self.fleet.stop() + self.spared.stop()
         finally:
             watcher.over.set()
             watcher.join()
@@ -148,31 +161,61 @@ class ChaosRig:
 
     def _until_at_work(self) -> None:
         deadline = time.monotonic() + 30
-        while not (self.store.workers() and self.pending):
+        while not (self.store.workers() and self.lookout.open):
             assert time.monotonic() < deadline, "no worker has started, or nobody enqueues"
-            self.fleet.tend()
+            self._tend()
             self._tend_enqueuers()
-            self._learn()
+            self.lookout.learn()
             self._pause.wait(0.05)
 
     def _break(self) -> None:
         settings = self.settings
         weights = {**PROCESS_FAULTS, **self.stage.weights, "enqueuer": 1.0}
-        plan = draw(settings.seed, settings.seconds / 60, weights, every=settings.every,
-                    longest=LEASE * 1.8)  # fmt: skip
+        plan = draw(settings.seed, _LONGEST if settings.jobs else settings.seconds / 60, weights,
+                    every=settings.every, longest=settings.lease * 1.8)  # fmt: skip
         began = time.monotonic()
         for planned in plan:
             self._tend_until(began + planned.at)
+            if self._is_enough(began):
+                return
             self._commit(planned)
         self._tend_until(began + settings.seconds)
 
+    def _is_enough(self, began: float) -> bool:
+        settings = self.settings
+        late = time.monotonic() - began > settings.seconds
+        return late and self.lookout.accepted >= settings.jobs
+
     def _tend_until(self, moment: float) -> None:
         while time.monotonic() < moment:
-            self.fleet.tend()
+            self._tend()
             self._tend_enqueuers()
-            self._sample()
-            self._look()
+            self.hold.keep(len(self.lookout.open), len(self.lookout.settled))
+            self.lookout.look()
+            self._watch()
             self._pause.wait(0.05)
+
+    def _watch(self) -> None:
+        """Take samples, and say once a minute how it goes."""
+        self.sampler.sample(self._pids)
+        now = time.monotonic()
+        if now - self._told < _MINUTE:
+            return
+        self._told = now
+        known, sampler = self.lookout, self.sampler
+        sys.stderr.write(
+            f"{time.strftime('%H:%M:%S')} {self.stage.name}: {known.accepted} accepted, "
+            f"{len(known.ends)} ended, {known.waiting} to come, {self.faults.total()} faults; "
+            f"rig {sampler.rig >> 20} MB, largest worker {sampler.largest >> 20} MB\n"
+        )
+        sys.stderr.flush()
+
+    def _pids(self) -> list[int]:
+        return self.fleet.pids() + self.spared.pids()
+
+    def _tend(self) -> None:
+        self.fleet.tend()
+        self.spared.tend()
 
     def _commit(self, planned: Planned) -> None:
         kind = planned.kind
@@ -198,6 +241,7 @@ class ChaosRig:
         for one in self._doing:
             one.result(60)
         self.fleet.heal()
+        self.hold.keep(0)
         for process in self.enqueuers:
             process.terminate()
         for process in self.enqueuers:
@@ -208,13 +252,15 @@ class ChaosRig:
         began = time.monotonic()
         deadline = began + self.settings.patience
         while time.monotonic() < deadline:
-            self.fleet.tend()
-            self._look(every=True)
-            if not self.pending and not self._is_anything_left():
-                break
-            self._sample()
+            self._tend()
+            self.lookout.look()
+            if self.lookout.waiting < _FEW:
+                self.lookout.look(every=True)
+                if self.lookout.is_done and not self._is_anything_left():
+                    break
+            self._watch()
             self._pause.wait(0.1)
-        self._look(every=True)
+        self.lookout.look(every=True)
         return time.monotonic() - began
 
     def _is_anything_left(self) -> bool:
@@ -230,7 +276,9 @@ class ChaosRig:
             process.kill()
             process.wait(10)
         self.fleet.close()
+        self.spared.close()
         self._pool.shutdown()
+        self.lookout.close()
 
     # ---- enqueuers
 
@@ -256,63 +304,16 @@ class ChaosRig:
             process.wait(10)
             self.faults["enqueuer"] += 1
 
-    # ---- looking
-
-    def _look(self, *, every: bool = False) -> None:
-        """Learn which known jobs are final by now."""
-        self._learn()
-        with suppress(StoreError):
-            for _ in range(len(self.pending) // _LOOK + 1 if every else 1):
-                self._look_once()
-
-    def _look_once(self) -> None:
-        ids = list(self.pending)[:_LOOK]
-        if not ids:
-            return
-        for record in self.store.find(JobFilter(ids=tuple(ids)), limit=len(ids)):
-            if record.state.is_final:
-                end = End.of(record)
-                self.ends[record.id] = self._ends_seen.setdefault(end, end)
-        for job in ids:
-            del self.pending[job]
-            if job not in self.ends:
-                self.pending[job] = None  # at the end: others are asked for first
-
-    def _learn(self) -> None:
-        """Take in the jobs that the ledger has named since the last look."""
-        if not self.ledger.path.exists():
-            return
-        with self.ledger.path.open("rb") as file:
-            file.seek(self._read_to)
-            text = file.read()
-        text = text[: text.rfind(b"\n") + 1]
-        self._read_to += len(text)
-        for line in text.decode().splitlines():
-            _, word, _, first, *_ = line.split()
-            if word in ("accepted", "start") and first not in self.ends:
-                self.pending[first] = None
-
-    def _sample(self) -> None:
-        now = time.monotonic()
-        if now - self._sampled < 5.0:
-            return
-        self._sampled = now
-        for pid in self.fleet.pids():
-            used = memory(pid)
-            if used is not None:
-                self.rss.setdefault(pid, []).append((now, used))
-        with suppress(Exception):  # the server may be down
-            self.sizes.append(self.stage.size())
-
     # ---- the report
 
     def _report(
         self, seconds: float, drained: float, codes: list[int], starved: int
     ) -> dict[str, Any]:
         written = self.stage.effects()
-        reach = Reach(slack=LEASE + 3.0, lasts=LEASE * KEPT, forgets=self.stage.forgets)
-        checker = Checker(self.ends, kinds=KINDS, reach=reach)
-        found = judge(self.ledger, checker, self.ends, written)
+        lease = self.settings.lease
+        reach = Reach(slack=lease + 3.0, lasts=lease * KEPT, forgets=self.stage.forgets)
+        checker = Checker(self.lookout.ends, kinds=KINDS, reach=reach)
+        found = judge(self.ledger, checker, self.lookout.ends, written)
         verdict, wrong, effects = found.verdict, found.wrong, Counter(job for job, _ in written)
         wrong += self._bounds()
         wrong += [f"a supervisor ended with {code}" for code in codes]
@@ -327,7 +328,7 @@ class ChaosRig:
             "minutes": round(settings.seconds / 60, 2),
             "workers": settings.supervisors * settings.processes,
             "enqueuers": settings.enqueuers,
-            "lease_seconds": LEASE,
+            "lease_seconds": settings.lease,
             "jobs": verdict.jobs,
             "accepted": found.accepted,
             "runs": verdict.runs,
@@ -348,8 +349,9 @@ class ChaosRig:
             "drained_seconds": round(drained, 2),
             "seconds": round(seconds, 1),
             "starved": starved,
-            "memory": self._memory(),
-            "store_bytes": {"most": max(self.sizes, default=0), "last": self.sizes[-1:]},
+            "memory": self.sampler.workers(),
+            "rig_bytes": self.sampler.rig,
+            "store_bytes": self.sampler.store(),
             "machine": {
                 "cores": os.cpu_count(),
                 "python": platform.python_version(),
@@ -364,7 +366,7 @@ class ChaosRig:
         for stats in self.store.count():
             if stats.ready or stats.running or stats.scheduled:
                 wrong.append(f"the counters do not come out even: {stats}")
-        orphans = [job for _, job in self.stage.effects() if job not in self.ends]
+        orphans = [job for _, job in self.stage.effects() if job not in self.lookout.ends]
         wrong += [f"receipt {job} of a committed transaction never ran" for job in orphans]
         once: Any = self.app.tasks["once"]
         for key in range(KEYS):
@@ -374,16 +376,3 @@ class ChaosRig:
             else:
                 handle.cancel()
         return wrong
-
-    def _memory(self) -> dict[str, Any]:
-        """Return the worst worker, and how the one that lived longest has grown."""
-        if not self.rss:
-            return {}
-        longest = max(self.rss.values(), key=lambda seen: seen[-1][0] - seen[0][0])
-        most = max(used for seen in self.rss.values() for _, used in seen)
-        return {
-            "most_bytes": most,
-            "longest_lived_seconds": round(longest[-1][0] - longest[0][0], 1),
-            "its_first_bytes": longest[0][1],
-            "its_last_bytes": longest[-1][1],
-        }

@@ -44,6 +44,10 @@ WEIGHTS = {
     "quick": 40, "slow": 6, "flaky": 8, "doomed": 3, "dropped": 3, "once": 10, "later": 8,
     "aquick": 12, "charge": 10, "booth": 5, "abooth": 4, "poison": 0.1,
 }  # fmt: skip
+SELDOM = {"slow", "booth", "abooth", "poison"}
+OFTEN = 60.0
+"""Jobs that take long, wait for each other or end their process: no more of them a second than
+where an enqueuer enqueues that many jobs a second, or the mix would bound the rate."""
 WITHOUT_TRANSACTIONS = {"charge", "receipt"}
 
 
@@ -133,10 +137,14 @@ def _transactional(jobs: Turnout) -> None:
         cursor.close()
 
 
-def draw_kind(rng: random.Random, *, transactions: bool) -> str:
-    """Return the kind of the next job."""
-    kinds = [kind for kind in WEIGHTS if transactions or kind not in WITHOUT_TRANSACTIONS]
-    return rng.choices(kinds, [WEIGHTS[kind] for kind in kinds])[0]
+def weights(rate: float, *, transactions: bool) -> dict[str, float]:
+    """Return how often each kind comes, where an enqueuer enqueues so many jobs a second."""
+    few = min(1.0, OFTEN / rate)
+    return {
+        kind: weight * few if kind in SELDOM else weight
+        for kind, weight in WEIGHTS.items()
+        if transactions or kind not in WITHOUT_TRANSACTIONS
+    }
 
 
 def app_file(folder: Path, url: str, keep: float) -> Path:

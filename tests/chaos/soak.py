@@ -1,5 +1,8 @@
 """Runs the rig for long and writes a report: `soak.py STORE --minutes 10 --seed 1 --out FOLDER`.
 
+With `--jobs 1000000` it goes on until that many jobs were accepted, and no less than the minutes.
+How it goes is told on stderr once a minute.
+
 The report is one JSON file a store; what is not as it must be is told, and the exit code is 1.
 """
 
@@ -8,16 +11,15 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from chaos.rig import ChaosRig, Settings
+from chaos.rig import LEASE, ChaosRig, Settings
 from chaos.stages import STAGES
-
-KEEP = 120.0  # seconds: sizes must stay bounded while jobs come and go
 
 
 def main() -> int:
@@ -25,7 +27,11 @@ def main() -> int:
     parser.add_argument("store", choices=[*STAGES, "all"])
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--rate", type=float, default=30.0, help="jobs a second and enqueuer")
+    parser.add_argument("--rate", type=float, default=60.0, help="jobs a second and enqueuer")
+    parser.add_argument("--jobs", type=int, default=0, help="to be accepted before the end")
+    parser.add_argument("--lease", type=float, default=LEASE, help="seconds")
+    parser.add_argument("--keep", type=float, default=120.0, help="seconds: sizes stay bounded")
+    parser.add_argument("--threads", type=int, default=3, help="of each worker process")
     parser.add_argument("--every", type=float, default=3.0, help="seconds between two faults")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     options = parser.parse_args()
@@ -34,14 +40,19 @@ def main() -> int:
 
 
 def soak(name: str, options: argparse.Namespace) -> int:
+    options.out.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f"turnout-soak-{name}-"))
     stage = STAGES[name](folder)
     settings = Settings(
         seed=options.seed,
         seconds=options.minutes * 60,
         rate=options.rate,
+        jobs=options.jobs,
+        threads=options.threads,
+        lease=options.lease,
         every=(0.2 * options.every, 1.8 * options.every),
-        keep=KEEP,
+        keep=options.keep,
+        spared=1,
         patience=300.0,
     )
     try:
@@ -68,4 +79,5 @@ def soak(name: str, options: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # in good order: nothing is left running
     sys.exit(main())
