@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 
 import pytest
 
@@ -72,3 +73,40 @@ def test_a_fault_stays_a_fault(connections):
         connections.front() as connection,
     ):
         connection.execute("SELECT * FROM somewhere")
+
+
+def test_transactional_tasks_of_one_process_wait_for_each_other_without_polling_the_file(
+    tmp_path, monkeypatch
+):
+    store = SQLiteStore.from_url(f"sqlite:///{tmp_path}/jobs.db")
+    store.setup()
+    polls: list[float] = []
+    monkeypatch.setattr("turnout.store.sqlite.connection.time.sleep", polls.append)
+    held = threading.Event()
+
+    def task(n: int) -> None:
+        with store.transaction() as connection:
+            connection.execute(f"CREATE TABLE t{n} (i)")
+            held.wait(0.05)
+
+    threads = [threading.Thread(target=task, args=(n,)) for n in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    with store.transaction() as connection:
+        [(made,)] = connection.execute(
+            "SELECT count(*) FROM sqlite_master WHERE name GLOB 't[0-9]'"
+        )
+    assert made == 6
+    assert polls == []
+
+
+def test_a_transactional_task_waits_no_longer_than_its_caller_lets_it(tmp_path):
+    store = SQLiteStore.from_url(f"sqlite:///{tmp_path}/jobs.db")
+    store.setup()
+    with store.transaction(), pytest.raises(StoreSlow, match="write transaction open"):
+        with patient(0.2), store.transaction():
+            pass
+    with store.transaction():
+        pass

@@ -69,6 +69,7 @@ class Connections:
         # in the middle of another thread's write inherits SQLite's table of locks, finds the write
         # lock held in its own process, and waits for ever for a thread that it does not have.
         self.gate = threading.Lock()
+        self._line = threading.Lock()
 
     def _check_fork(self) -> None:
         if self._pid != os.getpid():
@@ -127,6 +128,22 @@ class Connections:
                 self._idle.append(connection)
             else:
                 connection.close()
+
+    @contextmanager
+    def first_in_line(self) -> Iterator[None]:
+        """Be the one thread of this process that has a task's transaction, or is about to.
+
+        The file lets in one at a time anyway; if all of them polled for its lock, whoever else
+        wants it would seldom be lucky: a heartbeat was not, for longer than a lease.
+        """
+        self._check_fork()
+        line, patience = self._line, _patience(PATIENCE)
+        if not line.acquire(timeout=max(patience, 0.0)):
+            raise _locked(patience)
+        try:
+            yield
+        finally:
+            line.release()
 
     @contextmanager
     def back(self) -> Iterator[Connection]:
@@ -211,8 +228,7 @@ def retried(work: Callable[[], T], patience: float = PATIENCE) -> T:
 
     Raises StoreBusy after `patience` seconds.
     """
-    seconds = bound.left()
-    patience = patience if seconds is None else min(patience, seconds)
+    patience = _patience(patience)
     ceiling, deadline = _SLEEP_FIRST, time.monotonic() + patience
     while True:
         try:
@@ -221,13 +237,21 @@ def retried(work: Callable[[], T], patience: float = PATIENCE) -> T:
             if (getattr(error, "sqlite_errorcode", 0) & 0xFF) not in _BUSY:
                 raise
             if time.monotonic() > deadline:
-                msg = (
-                    f"the database stayed locked for {patience:.0f} s: some program holds a write "
-                    "transaction open; find it (fuser FILE) and let it commit"
-                )
-                raise StoreBusy(msg) from error
+                raise _locked(patience) from error
         time.sleep(random.uniform(ceiling / 4, ceiling))
         ceiling = min(ceiling * 2, _SLEEP_MOST)
+
+
+def _patience(seconds: float) -> float:
+    left = bound.left()
+    return seconds if left is None else min(seconds, left)
+
+
+def _locked(patience: float) -> StoreBusy:
+    return StoreBusy(
+        f"the database stayed locked for {patience:.0f} s: some program holds a write "
+        "transaction open; find it (fuser FILE) and let it commit"
+    )
 
 
 def write(connection: sqlite3.Connection, work: Callable[[], T]) -> T:

@@ -223,7 +223,8 @@ class SQLiteStore(KeepsSmallThings, Ordered[Bell]):
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Hold the file's write lock for the block: one transactional task runs at a time."""
         self._prepare()
-        with self._connections.front() as connection, whole(connection):
+        lent = self._connections
+        with lent.first_in_line(), lent.front() as connection, whole(connection):
             self._holding.lock = True
             try:
                 yield connection
