@@ -1,14 +1,13 @@
 """A ledger's lines, put together job by job. Pure values: no file, no clock.
 
-A ledger that is too large to be held is read several times, each time some of its jobs: which,
-their ids decide. The faults and the ends of runs are there each time, for they concern everybody.
+A ledger that is too large to be held is parted by its jobs. The faults and the ends of runs are
+everybody's: a part has all of them.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote
-from zlib import crc32
 
 import msgspec
 
@@ -98,8 +97,8 @@ def repeats(story: Story) -> Iterator[tuple[Run, Run]]:
         last[run.attempt] = run
 
 
-def read(lines: Iterable[Sequence[str]], *, part: int = 0, of: int = 1) -> Tale:
-    """Put lines together, those of every job or of one part in `of` of them, counted from 0.
+def read(lines: Iterable[Sequence[str]]) -> Tale:
+    """Put lines together.
 
     Raises ValueError for a line that is none of a ledger's.
     """
@@ -108,10 +107,6 @@ def read(lines: Iterable[Sequence[str]], *, part: int = 0, of: int = 1) -> Tale:
     for at, word, pid, *fields in lines:
         if word == "fault":
             faults.append(_fault(float(at), fields))
-            continue
-        if of > 1 and crc32(fields[0].encode()) % of != part:
-            if word == "end":
-                tale.ends.append(float(at))
             continue
         _take(tale, float(at), word, int(pid), fields)
     for story in tale.stories.values():
