@@ -105,8 +105,12 @@ def test_transactional_tasks_of_one_process_wait_for_each_other_without_polling_
 def test_a_transactional_task_waits_no_longer_than_its_caller_lets_it(tmp_path):
     store = SQLiteStore.from_url(f"sqlite:///{tmp_path}/jobs.db")
     store.setup()
-    with store.transaction(), pytest.raises(StoreSlow, match="write transaction open"):
-        with patient(0.2), store.transaction():
-            pass
+    with (
+        store.transaction(),
+        pytest.raises(StoreSlow, match="write transaction open"),
+        patient(0.2),
+        store.transaction(),
+    ):
+        pass
     with store.transaction():
         pass
