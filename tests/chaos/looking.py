@@ -75,8 +75,8 @@ class Lookout:
         with suppress(StoreError):
             now = time.monotonic()
             until = now if every else now - _SETTLED
-            due = [job for job, since in self.settled.items() if since <= until]
-            self._ask(due if every else due[: _PAGES * _PAGE])
+            due = (job for job, since in self.settled.items() if since <= until)
+            self._ask(list(due if every else islice(due, _PAGES * _PAGE)))
             if every or now - self._looked > _TURN:
                 self._looked = now
                 self._ask(list(islice(self.open, None if every else _PAGE)))
