@@ -10,7 +10,7 @@ import pytest
 
 from turnout.errors import StoreBusy
 from turnout.job import State
-from turnout.store.sqlite import connection as sqlite_connection
+from turnout.store.sqlite import busy
 
 pytestmark = pytest.mark.process
 
@@ -41,7 +41,7 @@ def test_a_worker_outlives_a_locked_file(sqlite_rig):
 
 
 def test_an_enqueue_gives_up_on_a_lock_that_stays_and_has_recorded_nothing(sqlite_rig, monkeypatch):
-    monkeypatch.setattr(sqlite_connection.retried, "__defaults__", (0.2,))
+    monkeypatch.setattr(busy.retried, "__defaults__", (0.2,))
     other = sqlite3.connect(sqlite_rig.folder / "jobs.db", isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
     with pytest.raises(StoreBusy, match="locked"):

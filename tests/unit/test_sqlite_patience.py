@@ -81,7 +81,7 @@ def test_transactional_tasks_of_one_process_wait_for_each_other_without_polling_
     store = SQLiteStore.from_url(f"sqlite:///{tmp_path}/jobs.db")
     store.setup()
     polls: list[float] = []
-    monkeypatch.setattr("turnout.store.sqlite.connection.time.sleep", polls.append)
+    monkeypatch.setattr("turnout.store.sqlite.busy.time.sleep", polls.append)
     held = threading.Event()
 
     def task(n: int) -> None:

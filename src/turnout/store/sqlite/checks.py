@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from turnout.errors import SchemaError, StoreUnavailable
-from turnout.store.sqlite.connection import retried
+from turnout.store.sqlite.busy import retried
 from turnout.store.versions import NUMBERS, schema_number
 
 if TYPE_CHECKING:

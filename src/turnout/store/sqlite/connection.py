@@ -7,19 +7,14 @@ permits. Both can be switched in the URL.
 
 The invariant: a transaction that writes begins with BEGIN IMMEDIATE. A deferred one that reads and
 then writes fails at once with BUSY_SNAPSHOT, without any waiting.
-
-Busy handling is our own. SQLite's handler sleeps on a growing table up to 100 ms, which starves
-whoever is unlucky: a worst wait of 1.6 s was measured where short random sleeps had 0.12 s.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import random
 import sqlite3
 import threading
-import time
 from collections import deque
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TypeVar
@@ -27,6 +22,7 @@ from weakref import WeakSet
 
 from turnout.errors import StoreBusy, StoreError, StoreUnavailable
 from turnout.store import patience as bound
+from turnout.store.sqlite.busy import BUSY, left, locked, retried
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,9 +31,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("turnout.store")
 T = TypeVar("T")
 
-PATIENCE = 30.0  # seconds to wait for the write lock
-_SLEEP_FIRST, _SLEEP_MOST = 0.0002, 0.005
-_BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _STEPS = 10_000  # of SQLite's machine between two looks at the clock: well under 1 ms
 _SYNCHRONOUS = {"full": "FULL", "normal": "NORMAL"}
 
@@ -137,9 +130,9 @@ class Connections:
         wants it would seldom be lucky: a heartbeat was not, for longer than a lease.
         """
         self._check_fork()
-        line, patience = self._line, _patience(PATIENCE)
-        if not line.acquire(timeout=max(patience, 0.0)):
-            raise _locked(patience)
+        line, patience = self._line, left()
+        if not line.acquire(timeout=patience):
+            raise locked(patience)
         try:
             yield
         finally:
@@ -223,37 +216,6 @@ def open_connection(path: Path, synchronous: str) -> Connection:
         return connection
 
 
-def retried(work: Callable[[], T], patience: float = PATIENCE) -> T:
-    """Call `work` until the file is not busy, with short random sleeps between.
-
-    Raises StoreBusy after `patience` seconds.
-    """
-    patience = _patience(patience)
-    ceiling, deadline = _SLEEP_FIRST, time.monotonic() + patience
-    while True:
-        try:
-            return work()
-        except sqlite3.OperationalError as error:
-            if (getattr(error, "sqlite_errorcode", 0) & 0xFF) not in _BUSY:
-                raise
-            if time.monotonic() > deadline:
-                raise _locked(patience) from error
-        time.sleep(random.uniform(ceiling / 4, ceiling))
-        ceiling = min(ceiling * 2, _SLEEP_MOST)
-
-
-def _patience(seconds: float) -> float:
-    left = bound.left()
-    return seconds if left is None else min(seconds, left)
-
-
-def _locked(patience: float) -> StoreBusy:
-    return StoreBusy(
-        f"the database stayed locked for {patience:.0f} s: some program holds a write "
-        "transaction open; find it (fuser FILE) and let it commit"
-    )
-
-
 def write(connection: sqlite3.Connection, work: Callable[[], T]) -> T:
     """Run `work` in one write transaction: all of it is committed, or none.
 
@@ -295,7 +257,7 @@ _ADVICE = {
 
 def _translate(error: sqlite3.Error, path: Path) -> StoreError:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if code in _BUSY:
+    if code in BUSY:
         return StoreBusy(f"{path} is locked by another program: {error}")
     if code == sqlite3.SQLITE_INTERRUPT:
         return StoreBusy(f"{path}: a statement was stopped; it may be tried again")

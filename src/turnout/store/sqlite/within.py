@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from turnout.errors import WithinError
 from turnout.store.commits import after_commit, unscoped
-from turnout.store.sqlite.connection import retried
+from turnout.store.sqlite.busy import retried
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
