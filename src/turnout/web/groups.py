@@ -71,16 +71,23 @@ def group_dead(
     task: str | None = None,
     patience: float = PATIENCE,
 ) -> Groups:
-    """Group the newest dead jobs: at most `most`, for at most `patience` seconds and a page.
+    """Group the newest dead jobs: at most `most`, for about `patience` seconds, or one page.
 
     With `task`, those of other tasks are looked at and left out.
     `hide` takes out of a record what may not be shown; it is asked for the newest of each group.
     """
-    deadline, after, looked_at = time.monotonic() + patience, None, 0
+    began, after, looked_at, took = time.monotonic(), None, 0, 0.0
     groups: dict[tuple[str, str | None], Group] = {}
     complete = False
-    while not complete and looked_at < most and (not looked_at or time.monotonic() < deadline):
+    # The next page will take as long as the last one did.
+    while (
+        not complete
+        and looked_at < most
+        and (not looked_at or time.monotonic() - began + took < patience)
+    ):
+        asked = time.monotonic()
         page = store.find(JobFilter(states=_DEAD), limit=CHUNK, after=after, now=now)
+        took = time.monotonic() - asked
         for record in page:
             key = (record.task, record.error)
             if task not in (None, record.task):

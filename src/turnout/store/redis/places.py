@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from turnout.store.redis.connection import Link
 
+    Place = tuple[Iterator["Seen"], bool]
+
 PAGE = 1_000
 _FEW = 100  # ids that one script looks for
 _FAR = 50  # batches of successes that one command reads, far from the id looked for
@@ -276,23 +278,23 @@ def _located(
 
 def everywhere(link: Link) -> Iterator[Seen]:
     """Yield everything that is not a plain success, place after place."""
-    for place in places(link, JobFilter(), set(State)):
+    for place, _ in places(link, JobFilter(), set(State)):
         yield from place
 
 
-def places(link: Link, where: JobFilter, states: Iterable[State]) -> Iterator[Iterator[Seen]]:
-    """Yield a reader for every place that may hold such jobs, plain successes left out."""
+def places(link: Link, where: JobFilter, states: Iterable[State]) -> Iterator[Place]:
+    """Yield places that may hold such jobs, and whether these stand as they came, in a line."""
     wanted = set(states)
     if State.QUEUED in wanted:
-        yield from (ahead(link, name) for name in ("schedule", "retry"))
+        yield from ((ahead(link, name), False) for name in ("schedule", "retry"))
         names = [name.decode() for name in sorted(link.run("SMEMBERS", "queues"))]
         for queue in names if where.queue is None else [where.queue]:
-            yield in_ready(link, queue)
-            yield in_list(link, queue)
+            yield in_ready(link, queue), False
+            yield in_list(link, queue), True
     if State.RUNNING in wanted:
-        yield running(link)
+        yield running(link), False
     if State.DEAD in wanted:
-        yield dead(link)
+        yield dead(link), False
     for state in (State.SUCCEEDED, State.DISCARDED, State.CANCELLED):
         if state in wanted:
-            yield recorded(link, state, where.queue)
+            yield recorded(link, state, where.queue), False

@@ -3,7 +3,10 @@
 Only the line of plain successes is in order of ids; everything else is read through and the largest
 ids are kept. A place that holds more than `ENOUGH` matches is read no further, from the end where
 the newest stand: an operator who looks at a queue of a million jobs sees the newest of them at
-once, in exact order among those read.
+once, in exact order among those read. Queues stand nearly in the order of their ids, and there may
+be many: of all of them together so many are read, and of each at least twice what is asked for.
+Of a page for people, each other place gives a share; who walks through all, to change them, reads
+on to `ENOUGH`.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from turnout.store.redis.connection import Link
 
 ENOUGH = 10_000
+MANY = 1_000  # who asks for so many walks through all of them, to change them
 _id = attrgetter("record.id")
 
 
@@ -56,7 +60,14 @@ def select(
         ids = [one for one in set(where.ids) if after is None or one < after]
         yield from _newest(chosen(by_ids(link, ids)), len(ids))
         return
-    told = (each for place in places(link, where, states) for each in islice(chosen(place), ENOUGH))
+    lines = link.run("SCARD", "queues") if where.queue is None and State.QUEUED in states else 1
+    of_line = max(2 * limit, ENOUGH // max(lines, 1))
+    of_place = ENOUGH // max(len(states), 2) if limit < MANY else ENOUGH
+    told = (
+        each
+        for place, is_line in places(link, where, states)
+        for each in islice(chosen(place), of_line if is_line else of_place)
+    )
     sources = [iter(_newest(told, limit))]
     if State.SUCCEEDED in states and where.error is None:
         sources.append(chosen(_traced(link)))
