@@ -303,3 +303,15 @@ def test_nothing_is_left_of_jobs_that_are_not_kept(store, raw):
 def test_a_wrong_address_is_named(url, fault):
     with pytest.raises(ConfigError, match=fault):
         RedisStore.from_url(url)
+
+
+def test_times_are_written_as_a_json_library_writes_them_again(store, raw):
+    """Sidekiq knows a job by its text: one in ten had a zero at its end, and was doubled there."""
+    for n in range(60):
+        store.enqueue([new_job(n, "default")])
+    texts = raw.lrange("queue:default", 0, -1)
+    assert len(texts) == 60
+    for text in texts:
+        for name in ("created_at", "enqueued_at"):
+            written = text.partition(f'"{name}":')[2].partition(",")[0].rstrip("}")
+            assert written == repr(float(written))

@@ -22,10 +22,17 @@
 local call = redis.call
 local K = 'turnout:'
 
+-- A time without the zeros at its end, as every JSON library writes it again: Sidekiq knows a job in a
+-- sorted set by its text, and what it dumps must be what it has read.
+local function shortest(text)
+  local short = text:gsub('0+$', '')
+  return short:sub(-1) == '.' and short .. '0' or short
+end
+
 local function clock(text)
   if text ~= '' then return text end
   local time = call('TIME')
-  return string.format('%d.%06d', time[1], time[2])
+  return shortest(string.format('%d.%06d', time[1], time[2]))
 end
 
 -- A server whose memory is full refuses what may grow until a script has written something. What ends
@@ -155,7 +162,7 @@ end
 -- Returns a payload that says when it came to its queue: Sidekiq's pages tell the latency by that.
 -- Where such a member is there already it is replaced if it can be told from one in the arguments.
 local function arrived(payload, now)
-  local stamp = string.format('"enqueued_at":%.6f', now)
+  local stamp = '"enqueued_at":' .. shortest(string.format('%.6f', now))
   local first = string.find(payload, '"enqueued_at":', 1, true)
   local ok, job = pcall(cjson.decode, first and payload or '{}')
   if not ok or string.sub(payload, -1) ~= '}' then return payload end
