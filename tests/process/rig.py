@@ -167,9 +167,7 @@ class Rig:
         worker = self.launch(**options)
         if not options.get("until_empty"):
             count = options.get("processes", 1)
-            wait_until(
-                lambda: self.at_work(worker) >= count, "the workers have started", timeout=45.0
-            )
+            wait_until(lambda: self.at_work(worker) >= count, "the workers have started")
         return worker
 
     def launch(self, **options: Any) -> Worker:

@@ -33,7 +33,9 @@ def test_a_job_longer_than_the_grace_goes_back_and_is_not_blamed(rig):
     worker = rig.start(grace=0.3)
     job = rig.enqueue("hold", "a")
     rig.until_said("start", "a")
-    assert worker.stop() == 0, "sooner than after the grace that is usual"
+    began = time.monotonic()
+    assert worker.stop() == 0
+    assert time.monotonic() - began < 5
     record = rig.until(job, State.QUEUED)
     assert (record.attempt, record.crashes, record.attempts) == (0, 0, ())
     rig.ledger.release("a")
@@ -129,20 +131,24 @@ def test_ttin_dumps_the_stacks_and_harms_nothing(rig):
 
 def test_a_term_right_after_the_start_is_not_forgotten(rig):
     for _ in range(3):
-        worker = rig.start(processes=2, grace=60.0)
+        worker = rig.start(processes=2, grace=1.0)
         [first, _second] = worker.children()
         os.kill(first, signal.SIGKILL)
         worker.signal(signal.SIGTERM)  # while it forks the next one, or just before or after
-        worker.wait()  # for less than the grace, at whose end a child would be killed
+        began = time.monotonic()
+        worker.wait()
+        assert time.monotonic() - began < 5
 
 
 def test_a_term_while_a_child_is_being_born_reaches_it(rig):
     for _ in range(5):
         before = {info.pid for info in rig.store.workers()}
-        worker = rig.launch(grace=60.0)
+        worker = rig.launch(grace=1.0)
         wait_until(worker.children, "the child is there, and knows nothing yet")
         worker.signal(signal.SIGTERM)
+        began = time.monotonic()
         assert worker.wait() == 0, worker.log
+        assert time.monotonic() - began < 5
         assert {info.pid for info in rig.store.workers()} == before
 
 
