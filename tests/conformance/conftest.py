@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from conformance.stores import NOT_ACROSS_SHARDS, SEVERAL, URLS
-from turnout.store import open_store
+from conformance.stores import NOT_ACROSS_SHARDS, SEVERAL, URLS, set_up
 from turnout.store.protocol import Store
 
 
@@ -20,8 +19,7 @@ def url(request, tmp_path) -> str:
 @pytest.fixture
 def store(url) -> Iterator[Store]:
     """An empty store, set up."""
-    opened = open_store(url)
-    opened.setup()
+    opened = set_up(url)
     yield opened
     opened.close()
 

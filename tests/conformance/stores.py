@@ -5,11 +5,17 @@ A further store is one more line in `URLS`.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
-from support import postgres, valkey
+from support import nextversion, postgres, valkey
 from support.mysql import MARIADB, MYSQL
+from turnout.store import open_store
+from turnout.store.protocol import Store
+
+TOMORROW = "TURNOUT_TEST_TOMORROW"
+"""Set where the code of today is tried on the schemas of a newer version, which only added."""
 
 URLS: dict[str, Callable[[Path], str]] = {
     "memory": lambda _folder: "memory:",
@@ -23,6 +29,16 @@ URLS: dict[str, Callable[[Path], str]] = {
     "sharded redis": lambda _folder: f"sharded:a={valkey.fresh_url()}|b={valkey.fresh_url()}",
 }
 """Store name -> the URL of an empty store, given an empty folder."""
+
+
+def set_up(url: str) -> Store:
+    """Open an empty store and set it up."""
+    store = open_store(url)
+    store.setup()
+    if TOMORROW in os.environ:
+        nextversion.migrate(url)
+    return store
+
 
 WITHOUT_TRANSACTIONS = ("memory", "redis", "one shard", "sharded", "sharded redis")
 """Stores that refuse `transaction` and `within`."""

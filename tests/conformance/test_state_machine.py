@@ -9,9 +9,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from conformance.machine import Comparison
-from conformance.stores import URLS
+from conformance.stores import URLS, set_up
 from conformance.strategies import ENDINGS
-from turnout.store import open_store
 from turnout.store.memory import MemoryStore
 
 REACHED = (
@@ -45,9 +44,7 @@ BOUNDED = settings(
 @pytest.mark.parametrize("name", [name for name in URLS if name != "memory"])
 def test_the_adapter_answers_as_the_reference_does(name, tmp_path_factory):
     def compare() -> Comparison:
-        store = open_store(URLS[name](tmp_path_factory.mktemp(name)))
-        store.setup()
-        return Comparison(store)
+        return Comparison(set_up(URLS[name](tmp_path_factory.mktemp(name))))
 
     examples = {"sqlite": 100}.get(name, 6)  # a step on a server costs ten times one on a file
     run_state_machine_as_test(compare, settings=settings(BOUNDED, max_examples=examples))

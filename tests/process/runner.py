@@ -15,8 +15,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from process import nextversion
 from process.shop import make_app
+from support import nextversion
 from turnout import Turnout
 from turnout.job import Exchanged, Outcome
 from turnout.worker import crew

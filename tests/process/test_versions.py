@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
-from conformance.stores import URLS
-from process import nextversion
+from conformance.stores import TOMORROW, URLS
 from process.rig import Rig, wait_until
+from support import nextversion
 from turnout.job import State
 
 pytestmark = pytest.mark.process
 
 
-@pytest.fixture(params=["sqlite", "postgresql", "mariadb", "mysql"])
+TESTS = Path(__file__).parents[1]
+
+
+@pytest.fixture(params=nextversion.SCHEMAS)
 def rig(request, tmp_path) -> Iterator[Rig]:
     """A store that has a schema; on Redis there is nothing to migrate."""
     made = Rig(tmp_path, URLS[request.param](tmp_path))
@@ -79,3 +85,20 @@ def test_the_older_version_works_on_while_the_newer_one_migrates_and_beside_it(r
     cut_short = {line[1] for line in rig.ledger.said("note") if int(line[2]) == killed}
     assert again <= cut_short, "only what the killed one had not settled ran twice"
     assert "Traceback" not in older.log
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("store", nextversion.SCHEMAS)
+def test_the_code_of_today_keeps_every_promise_on_the_schema_of_tomorrow(store):
+    """The workers above meet the common ways of a job; this meets every statement."""
+    chosen = [str(TESTS / "conformance"), "-k", store]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-n", "2", "-p", "no:cacheprovider", *chosen],
+        env={**os.environ, TOMORROW: "1"},
+        cwd=TESTS.parent,
+        capture_output=True,
+        text=True,
+        timeout=590,
+        check=False,
+    )
+    assert done.returncode == 0, f"{done.stdout}{done.stderr}"

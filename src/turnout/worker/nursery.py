@@ -87,6 +87,7 @@ class Nursery:
         except (BrokenPipeError, ConnectionResetError):
             pass  # the worker is gone, which the other end of the wire would have said
         finally:
+            signal.set_wakeup_fd(-1)  # its other end is closed before the last of these is buried
             for pid in self._living:
                 os.kill(pid, signal.SIGKILL)
         return 0

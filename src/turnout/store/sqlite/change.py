@@ -37,11 +37,10 @@ def change(turn: Turn, where: JobFilter, action: Action, limit: int) -> int:
 def _retry(turn: Turn, record: JobRecord) -> bool:
     if record.state is State.QUEUED:
         return _hasten(turn, record)
-    row = turn.execute(Q["final_row"], (record.id,)).fetchone()
-    key, until = row[12], row[13]
+    key, until, found = turn.execute(Q["final_row"], (record.id,)).fetchone()
     if key is not None and until == "finish" and not _take_key(turn, key, record.id):
         return False
-    trail = decode_trail(row[11]) if row[11] else None
+    trail = decode_trail(found) if found else None
     text = encode(Trail(attempts=trail.attempts)).decode() if trail else None
     turn.execute(Q["revive"], (turn.now, text, record.id))
     turn.execute(Q["drop_final"], (record.id,))

@@ -115,7 +115,9 @@ ON CONFLICT (bucket, queue) DO UPDATE SET n = n + excluded.n;
 
 -- name: finish_job
 -- The job's own columns move unread from one tree to the other.
-INSERT INTO turnout_final
+INSERT INTO turnout_final (id, task, queue, args, priority, attempt, crashes, enqueued_at, run_at,
+    expires_at, context, trail, unique_key, unique_until, state, started_at, finished_at, keep_until,
+    worker, error, reason, result, progress)
 SELECT id, task, queue, args, priority, ?, crashes, enqueued_at, run_at, expires_at, context,
     coalesce(?, trail), unique_key, unique_until, ?, ?, ?, ?, ?, ?, ?, ?,
     (SELECT body FROM turnout_progress WHERE id = ?)
@@ -222,7 +224,7 @@ SELECT l.fence, l.epoch, l.leased_at, l.ids, w.info FROM turnout_lease l
 LEFT JOIN turnout_worker w ON w.epoch = l.epoch;
 
 -- name: final_row
-SELECT * FROM turnout_final WHERE id = ?;
+SELECT unique_key, unique_until, trail FROM turnout_final WHERE id = ?;
 
 -- name: progress_row
 SELECT body FROM turnout_progress WHERE id = ?;
@@ -274,7 +276,8 @@ INSERT INTO turnout_cancel (id) VALUES (?) ON CONFLICT DO NOTHING;
 UPDATE turnout_job SET run_at = ? WHERE id = ?;
 
 -- name: revive
-INSERT INTO turnout_job
+INSERT INTO turnout_job (id, task, queue, args, priority, attempt, crashes, enqueued_at, run_at,
+    expires_at, context, trail, unique_key, unique_until)
 SELECT id, task, queue, args, priority, 0, 0, enqueued_at, ?, expires_at, context, ?,
     unique_key, unique_until
 FROM turnout_final WHERE id = ?;

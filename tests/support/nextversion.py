@@ -7,6 +7,8 @@ serves: the code of today, whose number is `TODAY`.
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import psycopg
@@ -20,6 +22,8 @@ from turnout.store.sqlite import checks as sqlite
 
 TODAY = sqlite.VERSION
 NEXT = TODAY + 1
+SCHEMAS = ("sqlite", "postgresql", "mariadb", "mysql")
+"""The stores that have one."""
 _SQLITE = f"""
 ALTER TABLE turnout_job ADD COLUMN hint TEXT;
 ALTER TABLE turnout_ready ADD COLUMN hint TEXT;
@@ -60,21 +64,36 @@ def install() -> None:
 
 def number(url: str) -> int:
     """Return the number that the schema behind a URL says it has."""
+    [(said,)] = _ask(
+        url,
+        sqlite="SELECT value FROM turnout_meta WHERE key = 'schema'",
+        postgresql="SELECT value FROM turnout.meta WHERE key = 'schema'",
+        mysql="SELECT value FROM turnout_meta WHERE name = 'schema'",
+    )
+    return int(said)
+
+
+def migrate(url: str) -> None:
+    """Bring the schema of today behind a URL to tomorrow's; other stores have none."""
+    if urlsplit(url).scheme in SCHEMAS and number(url) == TODAY:
+        _ask(url, sqlite=_SQLITE, postgresql=_POSTGRES, mysql=";".join(_MYSQL))
+
+
+def _ask(url: str, *, sqlite: str, postgresql: str, mysql: str) -> list[Any]:
+    """Run what is meant for this store, statement by statement; return what the last one found."""
     parts = urlsplit(url)
     query = {name: values[0] for name, values in parse_qs(parts.query).items()}
     if parts.scheme == "sqlite":
-        connection: object = sqlite3.connect(
-            parts.path[1:] if parts.path[:2] == "//" else parts.path
-        )
-        sql = "SELECT value FROM turnout_meta WHERE key = 'schema'"
+        path = parts.path[1:] if parts.path[:2] == "//" else parts.path
+        connection: Any = sqlite3.connect(path, isolation_level=None)
+        text = sqlite
     elif parts.scheme == "postgresql":
-        connection = psycopg.connect(parts._replace(query="").geturl())
-        sql = in_schema("SELECT value FROM turnout.meta WHERE key = 'schema'", query["schema"])
+        connection = psycopg.connect(parts._replace(query="").geturl(), autocommit=True)
+        text = in_schema(postgresql, query["schema"])
     else:
-        connection = servers.connect(url)
-        sql = with_prefix("SELECT value FROM turnout_meta WHERE name = 'schema'", query["prefix"])
-    cursor = connection.cursor()
-    cursor.execute(sql)
-    [(said,)] = cursor.fetchall()
-    connection.close()
-    return int(said)
+        connection = servers.connect(url, autocommit=True)
+        text = with_prefix(mysql, query["prefix"])
+    with closing(connection), closing(connection.cursor()) as cursor:
+        for step in filter(str.strip, text.split(";")):
+            cursor.execute(step)
+        return list(cursor.fetchall()) if cursor.description else []
