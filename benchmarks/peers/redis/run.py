@@ -25,11 +25,12 @@ from typing import NamedTuple
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
-sys.path[:0] = [str(HERE.parent), str(HERE.parents[1]), str(ROOT)]
+sys.path[:0] = [str(HERE.parent), str(HERE.parents[1]), str(ROOT / "tests")]
 
 from common import RESULTS, Figures, bench, machine, medians  # noqa: E402 - after the path is set
 from environments import AbsentError, FailedError, cache_folder, node, python, run  # noqa: E402
-from tests.support.valkey import Server  # noqa: E402
+
+from support.valkey import Server  # noqa: E402
 
 PERSISTENCE = ("--appendonly", "yes", "--appendfsync", "everysec")
 CACHE = cache_folder("redis-peers")
