@@ -5,7 +5,7 @@
     python benchmarks/server_depth.py redis://127.0.0.1/9 redis://127.0.0.1/8 --ready 1000000
 
 Fills another queue of the first store with ready jobs and with jobs of next year, unless --filled
-says that it is, and drains the bench's own queue of both stores by turns. Then it looks as an
+says that it is, rests, and drains the bench's own queue of both stores by turns. Then it looks as an
 operator would: `count`, the newest page of a queue, of one task, of what is ready, of the dead. The
 result goes to benchmarks/results/depth_NAME.json.
 """
@@ -62,6 +62,8 @@ def looks(url: str) -> Figures:
     gives up after 0.1 s and says how far it came (dashboard.py measures those).
     """
     store = Turnout(url).store
+    [newest] = store.find(JobFilter(queue="other"), limit=1)
+    middle = newest.enqueued_at - 10
     asked = {
         "count_ms": store.count,
         "page_of_queue_ms": lambda: store.find(JobFilter(queue="other"), limit=50),
@@ -70,6 +72,7 @@ def looks(url: str) -> Figures:
         "page_of_no_error_ms": lambda: store.find(JobFilter(error="NoSuchError"), limit=50),
         "page_of_retrying_ms": lambda: store.find(JobFilter(view="retrying"), limit=50),
         "page_of_later_ms": lambda: store.find(JobFilter(since=time.time() + 60), limit=50),
+        "page_of_before_ms": lambda: store.find(JobFilter(before=middle), limit=50),
         "page_of_ready_ms": lambda: store.find(
             JobFilter(states=(State.QUEUED,), view="ready", queue="other"), limit=50
         ),
@@ -98,11 +101,13 @@ def main() -> None:
     parser.add_argument("--filled", action="store_true", help="the first store is filled already")
     parser.add_argument("--jobs", type=int, default=100_000)
     parser.add_argument("--name", help="of the result file; default: the URL's scheme")
+    parser.add_argument("--rest", type=float, default=90.0, help="seconds after the filling")
     options = parser.parse_args()
     name = f"depth_{options.name or urlsplit(options.deep).scheme}"
     before = machine()
     if not options.filled:
         fill(options.deep, options.ready, options.scheduled)
+        time.sleep(options.rest)  # a server looks through what was added once a minute
     rates: dict[str, list[int]] = {options.empty: [], options.deep: []}
     for url in (*rates, *reversed(rates), *rates):
         # Without a trace: a round's would be deleted before the next, job by job.
