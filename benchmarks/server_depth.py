@@ -5,9 +5,9 @@
     python benchmarks/server_depth.py redis://127.0.0.1/9 redis://127.0.0.1/8 --ready 1000000
 
 Fills another queue of the first store with ready jobs and with jobs of next year, unless --filled
-says that it is, rests, and drains the bench's own queue of both stores by turns. Then it looks as an
-operator would: `count`, the newest page of a queue, of one task, of what is ready, of the dead. The
-result goes to benchmarks/results/depth_NAME.json.
+says that it is, rests, and drains the bench's own queue of both stores by turns. Then it looks as
+an operator would: `count`, the newest page of a queue, of one task, of what is ready, of the dead.
+The result goes to benchmarks/results/depth_NAME.json.
 """
 
 from __future__ import annotations
