@@ -57,6 +57,38 @@ def test_it_is_merged_with_what_has_ended(deep):
     assert found(deep, queue="old", limit=3) == [60, 50, 42]
 
 
+GIVEN = 0x018F_0000_0000 / 1000
+"""When the ids of these jobs say that they were given."""
+
+
+@pytest.mark.parametrize("ahead", [-3600, -1, 0, 1, 3600], ids=lambda s: f"by {s} s")
+@pytest.mark.parametrize("fields", [{}, {"queue": "old"}, {"task": "rare"}])
+def test_jobs_of_before_a_moment_are_found_whatever_clock_gave_their_ids(
+    store, monkeypatch, ahead, fields
+):
+    """A walk begins at the moment's first id; a clock that is ahead gives higher ones."""
+    monkeypatch.setattr(records, "_PAGE", 2)
+    monkeypatch.setattr(records, "_NEAR", 4)
+    monkeypatch.setattr(records, "_FAR", 5)
+    clock = GIVEN - ahead
+    for n in range(1, 40):
+        kind = {"queue": "old"} if n % 3 else {"queue": "new", "task": "rare"}
+        later = {"run_at": clock + 9_000} if n % 5 == 0 else {}
+        put(store, new_job(n, **kind, **later), now=clock + n)
+
+    def seen(after: int | None, limit: int) -> list[int]:
+        where = JobFilter(before=clock + 30, **fields)
+        newer = None if after is None else job_id(after)
+        return numbers(store.find(where, limit=limit, after=newer, now=clock + 60))
+
+    everything = [n for n in range(29, 0, -1) if not fields or (n % 3 > 0) == ("queue" in fields)]
+    assert seen(None, 100) == everything
+    paged: list[int] = []
+    while page := seen(paged[-1] if paged else None, 4):
+        paged += page
+    assert paged == everything
+
+
 def test_a_search_is_planned_with_what_is_searched_for(deep):
     """A plan made once for all values would walk: so there are no prepared searches."""
     for _ in range(12):

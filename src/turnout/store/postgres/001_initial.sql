@@ -28,9 +28,9 @@ CREATE INDEX scheduled_due ON turnout.scheduled (run_at, id);
 -- reading five million rows. And those that have run before, the only ones that have errors.
 DO $make$ DECLARE v_task text := 'task text_bloom_ops (n_distinct_per_range = 100)'; BEGIN
     IF current_setting('server_version_num')::integer < 140000 THEN v_task := 'task'; END IF;
-    EXECUTE format('CREATE INDEX ready_look ON turnout.ready USING brin (%s, enqueued_at)
+    EXECUTE format('CREATE INDEX ready_look ON turnout.ready USING brin (%s, enqueued_at, uuid_send(id))
         WITH (pages_per_range = 64, autosummarize = on)', v_task);
-    EXECUTE format('CREATE INDEX scheduled_look ON turnout.scheduled USING brin (%s, %s, enqueued_at)
+    EXECUTE format('CREATE INDEX scheduled_look ON turnout.scheduled USING brin (%s, %s, enqueued_at, uuid_send(id))
         WITH (pages_per_range = 64, autosummarize = on)', v_task, replace(v_task, 'task', 'queue'));
 END $make$;
 CREATE INDEX ready_tried ON turnout.ready (id) WHERE trail IS NOT NULL;

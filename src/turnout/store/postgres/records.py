@@ -8,7 +8,9 @@ read newest id first, by keyset and a page at a time, and all are merged.
 from __future__ import annotations
 
 import heapq
+from functools import partial
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import msgspec
 
@@ -19,13 +21,18 @@ from turnout.store.server.turn import side_rows
 from turnout.store.trace import bounds, read_traces
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    _Row = tuple[Any, ...]
+    _Where = tuple[list[str], list[object]]  # conditions, and the values in them
+    _Pages = Callable[[Turn, str, _Where, JobId | None], Iterator[list[_Row]]]
 
 _LIVE = {State.QUEUED, State.RUNNING}
 _JOBS = JOB_COLUMNS.replace("priority", "-rank")
 _FINALS = FINAL_COLUMNS.replace("priority", "-rank")
 _PAGE = 200
 _FEW_BATCHES = 20
+_AHEAD = "uuid_send(id) >= uuid_send(%s::uuid)"
 _NEAR, _FAR = 5_000, 5_000  # rows that a page looks through, ids that are taken down at once
 
 
@@ -53,7 +60,7 @@ def find(
     return found
 
 
-def _conditions(where: JobFilter) -> tuple[list[str], list[object]]:
+def _conditions(where: JobFilter) -> _Where:
     terms: list[tuple[str, object]] = []
     if where.queue is not None:
         terms.append(("queue = %s", where.queue))
@@ -68,9 +75,7 @@ def _conditions(where: JobFilter) -> tuple[list[str], list[object]]:
     return [term for term, _ in terms], [value for _, value in terms]
 
 
-def _pages(
-    turn: Turn, select: str, where: tuple[list[str], list[object]], after: JobId | None
-) -> Iterator[list[tuple[Any, ...]]]:
+def _pages(turn: Turn, select: str, where: _Where, after: JobId | None) -> Iterator[list[_Row]]:
     """Yield pages of rows, newest id first; the next is asked for when the last is used up."""
     terms, values = where
     while True:
@@ -84,9 +89,7 @@ def _pages(
         after = rows[-1][0]
 
 
-def _sparse(
-    turn: Turn, select: str, where: tuple[list[str], list[object]], after: JobId | None
-) -> Iterator[list[tuple[Any, ...]]]:
+def _sparse(turn: Turn, select: str, where: _Where, after: JobId | None) -> Iterator[list[_Row]]:
     """Yield pages as `_pages` does, of jobs that may all lie behind millions of others.
 
     The newest of a queue or a task usually come soon on a walk by id, and PostgreSQL, which takes
@@ -102,10 +105,19 @@ def _sparse(
         near = f"(SELECT * FROM {place} WHERE {older} ORDER BY id DESC LIMIT {_NEAR}) AS near"  # noqa: S608
         query = f"{select.replace(place, near)} WHERE {matches} ORDER BY id DESC LIMIT {_PAGE}"
         rows = turn.select(query, [*last, *values])
-        if len(rows) == _PAGE:
-            yield rows
-            after = rows[-1][0]
-            continue
+        if len(rows) < _PAGE:
+            break
+        yield rows
+        after = rows[-1][0]
+    yield from _far(turn, select, where, after)
+
+
+def _far(turn: Turn, select: str, where: _Where, after: JobId | None) -> Iterator[list[_Row]]:
+    """Yield pages as `_pages` does, with their ids taken down unordered first."""
+    terms, values = where
+    place, matches = select.partition(" FROM ")[2], " AND ".join(terms)
+    while True:
+        older, last = ("true", []) if after is None else ("id < %s", [after])
         query = (
             f"WITH far AS MATERIALIZED (SELECT id FROM {place} WHERE {matches} AND {older}) "  # noqa: S608
             f"SELECT id FROM far ORDER BY id DESC LIMIT {_FAR}"
@@ -117,6 +129,28 @@ def _sparse(
         if len(ids) < _FAR:
             return
         after = ids[-1]
+
+
+def _first_id(moment: float) -> JobId:
+    """Return the lowest id that is given at a moment: UUIDv7, RFC 9562 section 5.7."""
+    return JobId(str(UUID(int=int(min(max(moment * 1000, 0), 2**48 - 1)) << 80)))
+
+
+def _before(
+    pages: _Pages, first: JobId, turn: Turn, select: str, where: _Where, after: JobId | None
+) -> Iterator[list[_Row]]:
+    """Yield pages of what was enqueued before a moment, whose first id is given.
+
+    A walk by id begins there, and not at millions of newer jobs. An id has its time from whoever
+    enqueued, though, and the moment is one of the store's clock: jobs of a clock that is ahead are
+    looked for first. The two conditions meet in few stretches of the table, which only an index of
+    stretches knows: by id itself, the planner would walk past all that is newer.
+    """
+    terms, values = where
+    if after is None or after > first:
+        yield from _far(turn, select, ([*terms, _AHEAD], [*values, first]), after)
+        after = first
+    yield from pages(turn, select, where, after)
 
 
 def _queued(turn: Turn, place: str, where: JobFilter, after: JobId | None) -> Iterator[JobRecord]:
@@ -131,6 +165,8 @@ def _queued(turn: Turn, place: str, where: JobFilter, after: JobId | None) -> It
         values.append(where.error)
     is_sparse = not where.ids and (where.queue is not None or where.task is not None)
     pages = _sparse if is_sparse else _pages
+    if where.before is not None and not where.ids:
+        pages = partial(_before, pages, _first_id(where.before))
     for rows in pages(turn, f"SELECT {_JOBS} FROM turnout.{place}", (terms, values), after):  # noqa: S608
         yield from _with_side_rows(turn, [job_record(row, State.QUEUED) for row in rows], where)
 
