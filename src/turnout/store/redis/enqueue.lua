@@ -15,6 +15,31 @@ local at = tonumber(now)
 local batch = cmsgpack.unpack(ARGV[2])
 local taken = {}
 
+-- Pushes one job, the most frequent call by far: what `push` does for a group, without its tables.
+local function push_one(queue, id, rest)
+  if call('HSETNX', K .. 'jobs', id, string.format('q|%.6f|0|%s', at, queue)) == 0 then return end
+  local list = 'queue:' .. queue
+  local payload = '{"jid":"' .. id .. '","turnout":{"run_at":' .. now .. ',"priority":0,"queue":"' .. queue
+    .. '"' .. rest .. now .. ',"enqueued_at":' .. now .. '}'
+  adopt(queue)
+  local last_id, last_at
+  local last = call('LINDEX', list, 0)
+  if last then last_id, last_at = head(last) end
+  if last_at and (last_at > at or (last_at == at and last_id > id)) then
+    line_up(queue, id, at, 0, payload)
+  else
+    fill(queue)
+    call('LPUSH', list, payload)
+  end
+  ring(queue, 1)
+end
+
+local only = #batch[2] == 0 and #batch[1] == 1 and #batch[1][1][2] == 1 and batch[1][1]
+if only then
+  push_one(only[1], only[2][1], only[3][1])
+  return taken
+end
+
 local function payload_of(id, run_at, priority, queue, rest, ready)
   local text = '{"jid":"' .. id .. '","turnout":{"run_at":' .. run_at .. ',"priority":' .. priority
     .. ',"queue":"' .. queue .. '"' .. rest .. now
